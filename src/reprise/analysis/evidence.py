@@ -1,0 +1,266 @@
+"""What the statistics of a figure say about one reading of a claim: parts, each a test with a null value and a size.
+
+A claim over several curves or panels is a conjunction: every part must hold, so its p-value is the largest of theirs
+(an intersection-union test, which needs no correction).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from reprise.analysis import inference
+from reprise.analysis.inference import Test
+from reprise.analysis.ledger import Claim, Reading, Size
+
+
+class Absent(Exception):
+    """The statistics cannot speak to the reading: ``verdict`` is NOT_RUN or INVALID, the text says why."""
+
+    def __init__(self, verdict: str, reason: str):
+        super().__init__(reason)
+        self.verdict = verdict
+
+
+@dataclass(frozen=True)
+class Part:
+    """One test of a claim. ``kind`` says how to read it: `above` (value beyond ``null`` by ``size``), `within`
+    (|value| < ``size``), `inside` (interval within ``bounds``) or `count` (value = 0)."""
+
+    kind: str
+    text: str
+    test: Test
+    null: float = 0.0
+    size: float = 0.0
+    outside: bool = False
+    bounds: tuple[float, float] | None = None
+    beside: dict[str, Test] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel of a figure's statistics, as a claim sees it. ``paired``: the seeds are games that all curves share."""
+
+    task: str
+    curves: dict[str, dict]
+    references: dict
+    paired: bool
+
+    def finals(self, name: str) -> dict[str, float]:
+        """{seed: final}; of games, on the scale 0 (uniform policy) to 1 (optimum)."""
+        return self.values(name, "final")
+
+    def values(self, name: str, key: str) -> dict[str, float]:
+        curve = self.curves[name]
+        found = curve["normalised"]["final"] if self.paired and key == "final" else curve[key]
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    def level(self, reference: str) -> float:
+        """A reference score on the scale of `finals`."""
+        if self.paired:
+            levels = {"optimum": 1.0, "uniform": 0.0}
+        else:
+            levels = {name: value["mean"] for name, value in self.references.items()}
+        if reference not in levels:
+            raise Absent("INVALID", f"{self.task} has no reference '{reference}'")
+        return levels[reference]
+
+    def size(self, size: Size | None) -> float:
+        """``size`` on the scale of `finals`."""
+        if size is None:
+            return 0.0
+        if size.unit == "fraction":
+            return size.value * (self.level("optimum") - self.level("uniform"))
+        return size.value
+
+    def samples(self, one: str, two: str) -> tuple[list[float], list[float]]:
+        """The finals of two curves; of games, those of the games both have, in one order."""
+        a, b = self.finals(one), self.finals(two)
+        if self.paired:
+            both = [seed for seed in a if seed in b]
+            a, b = ({seed: each[seed] for seed in both} for each in (a, b))
+        if not a or not b:
+            raise Absent("NOT_RUN", f"{one} and {two} have no finals to compare on {self.task}")
+        return list(a.values()), list(b.values())
+
+
+def panels(statistics: dict, reading: Reading, resolve: Callable[[str, str], str]) -> list[Panel]:
+    """The panels with the curves that ``reading`` names; ``resolve(task, name)`` gives a cell's expected hash.
+
+    Raises Absent when a curve is not drawn, was drawn from another config, was refused or has no run.
+    """
+    found = []
+    for panel in statistics["panels"]:
+        if reading.tasks and panel["task"] not in reading.tasks:
+            continue
+        curves = {name: _curve(panel, name, resolve(panel["task"], name)) for name in reading.names()}
+        for name, curve in curves.items():
+            refused = _refused(statistics, panel["task"], curve["hash"])
+            if refused:
+                raise Absent("INVALID", f"{name}: {refused[0]}")
+            if curve["n"] == 0:
+                raise Absent("NOT_RUN", f"{name} has no run on {panel['task']}")
+        paired = statistics["coverage"]["spec"]["kind"] == "games"
+        found.append(Panel(panel["task"], curves, panel.get("references") or {}, paired))
+    missing = set(reading.tasks) - {panel.task for panel in found}
+    if missing or not found:
+        raise Absent("NOT_RUN", f"{reading.figure} has no panel {', '.join(sorted(missing))} at this tier")
+    return found
+
+
+def _curve(panel: dict, name: str, expected: str) -> dict:
+    for curve in panel["curves"]:
+        if curve["hash"] == expected:
+            return curve
+    if any(curve["cell"] == name for curve in panel["curves"]):
+        raise Absent("INVALID", f"the statistics of {name} on {panel['task']} are of another config: collect again")
+    raise Absent("NOT_RUN", f"{name} is not drawn on {panel['task']} at this tier")
+
+
+def _refused(statistics: dict, task: str, digest: str) -> list[str]:
+    curves = statistics["coverage"]["curves"]
+    return [why for curve in curves if curve["panel"] == task and curve["hash"] == digest for why in curve["refused"]]
+
+
+def parts(claim: Claim, reading: Reading, found: list[Panel]) -> list[Part]:
+    """Every test that ``claim`` needs, over all panels."""
+    return [part for panel in found for part in _KINDS[claim.kind](claim, reading, panel)]
+
+
+def _pairs(reading: Reading) -> list[tuple[str, str]]:
+    return [(one, two) for one in reading.more for two in reading.less]
+
+
+def _ordering(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
+    made = []
+    for one, two in _pairs(reading):
+        a, b = panel.samples(one, two)
+        test = inference.paired(a, b) if panel.paired else inference.welch(a, b)
+        areas = [list(panel.values(name, "auc").values()) for name in (one, two)]
+        beside = {"probability of improvement": inference.probability_of_improvement(a, b)}
+        if all(areas):
+            beside["difference of areas under the curve"] = inference.welch(*areas)
+        text = f"{one} {_number(a)} vs {two} {_number(b)}"
+        made.append(Part("above", text, test, 0.0, panel.size(claim.effect), beside=beside))
+    return made
+
+
+def _variance(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
+    size = claim.effect.value if claim.effect else 1.0
+    tests = [(one, two, inference.variance_ratio(*panel.samples(one, two))) for one, two in _pairs(reading)]
+    return [Part("above", f"spread of {one} vs {two}", test, 1.0, size) for one, two, test in tests]
+
+
+def _fluctuation(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
+    size, made = claim.effect.value if claim.effect else 1.0, []
+    for one, two in _pairs(reading):
+        a, b = (list(panel.values(name, "fluctuation").values()) for name in (one, two))
+        made.append(Part("above", f"fluctuation of {one} vs {two}", inference.log_ratio(a, b), 1.0, size))
+    return made
+
+
+def _speed(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
+    def steps(name: str) -> list[float]:
+        """Steps per seed; a run that never got there counts as one that took its whole budget."""
+        curve = panel.curves[name]
+        return [curve["x"][-1] if value is None else value for value in curve["steps_to_90"].values()]
+
+    made = []
+    for one, two in _pairs(reading):
+        fast, slow = steps(one), steps(two)
+        text = f"{two} {_number(slow)} vs {one} {_number(fast)} env steps to 90 %"
+        made.append(Part("above", text, inference.welch(slow, fast)))
+    return made
+
+
+def _equivalence(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
+    margin, made = panel.size(claim.margin), []
+    pairs = list(combinations(reading.curves, 2))
+    for one, two in pairs:
+        a, b = panel.samples(one, two)
+        test = inference.equivalence(a, b, margin, pair=panel.paired)
+        # The wider interval of Bonferroni: with many pairs one would leave the margin by chance.
+        wide = inference.welch(a, b, level=1 - 0.05 / len(pairs))
+        outside = wide.low is not None and (wide.low > margin or wide.high < -margin)
+        made.append(Part("within", f"{one} {_number(a)} vs {two} {_number(b)}", test, size=margin, outside=outside))
+    return made
+
+
+def _below_reference(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
+    made = []
+    for name in reading.curves:
+        a = list(panel.finals(name).values())
+        level = panel.level(claim.reference)
+        test = inference.one_sample([-value for value in a], -level, f"{claim.reference} minus mean")
+        text = f"{name} {_number(a)} vs {claim.reference} {level:.4g}"
+        made.append(Part("above", text, test, 0.0, panel.size(claim.effect)))
+    return made
+
+
+def _learned(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
+    made = []
+    for name in reading.curves:
+        curve, size = panel.curves[name], panel.size(claim.effect)
+        finals = list(panel.finals(name).values())
+        both = [s for s in curve["final"] if curve["final"][s] is not None and curve["first"][s] is not None]
+        raw = [[curve[key][s] for s in both] for key in ("final", "first")]
+        rise = 0.0 if panel.paired else size  # games have no common return unit; their size is asked of the finals
+        made.append(Part("above", f"{name} final vs first evaluation", inference.paired(*raw), 0.0, rise))
+        level = panel.level("uniform")
+        test = inference.one_sample(finals, level, "mean minus uniform policy")
+        made.append(Part("above", f"{name} {_number(finals)} vs uniform policy {level:.4g}", test, 0.0, size))
+    return made
+
+
+def _trend(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
+    groups = []
+    for name in reading.curves:
+        training = panel.curves[name]["training"]
+        if claim.metric not in training:
+            raise Absent("INVALID", f"{name} on {panel.task} has no training metric '{claim.metric}'")
+        groups.append([value for value in training[claim.metric]["final"].values() if value is not None])
+    test = inference.trend(groups[::-1] if claim.trend == "falls" else groups)
+    shown = ", ".join(f"{name} {_number(group)}" for name, group in zip(reading.curves, groups, strict=True))
+    return [Part("above", f"{claim.metric} {claim.trend}: {shown}", test)]
+
+
+def _value(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
+    made = []
+    for name in reading.curves:
+        a = list(panel.finals(name).values())
+        mean, low, high = inference.mean_interval(a)
+        made.append(Part("inside", name, Test("mean", mean, low, high, len(a), None), bounds=tuple(claim.interval)))
+    return made
+
+
+def study_part(claim: Claim, statistics: dict) -> Part:
+    """The one part of a claim about a measured quantity: ``statistics["studies"][metric]`` holds either
+    {violations, checked} or {value, low, high, n}. Raises Absent when it is not there."""
+    study = (statistics.get("studies") or {}).get(claim.metric)
+    if study is None:
+        raise Absent("NOT_RUN", f"the statistics hold no study '{claim.metric}'")
+    if claim.kind == "rate":
+        test = Test(claim.metric, study["value"], study["low"], study["high"], study["n"], None)
+        return Part("inside", claim.metric, test, bounds=tuple(claim.interval))
+    count = float(study["violations"])
+    test = Test("violations", count, None, None, study["checked"], None)
+    return Part("count", f"{claim.metric}: {study['violations']} violations in {study['checked']}", test)
+
+
+def _number(values) -> str:
+    return f"{sum(values) / len(values):.4g}" if len(values) else "nothing"
+
+
+_KINDS: dict[str, Callable[[Claim, Reading, Panel], list[Part]]] = {
+    "ordering": _ordering,
+    "variance": _variance,
+    "fluctuation": _fluctuation,
+    "speed": _speed,
+    "equivalence": _equivalence,
+    "spread": _equivalence,
+    "below_reference": _below_reference,
+    "learned": _learned,
+    "trend": _trend,
+    "value": _value,
+}

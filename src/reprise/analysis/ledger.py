@@ -1,0 +1,178 @@
+"""The claims ledger: config/claims/<paper>.yaml, typed and checked against the figures and cells they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from reprise.errors import RepriseError, unknown
+from reprise.experiments import config, validation, yaml_files
+from reprise.experiments.schema import Count, Name, Strict, Text, TierName, Word
+
+Kind = Literal[
+    "ordering",  # `more` has the higher final return than each of `less`, by `effect`
+    "variance",  # the finals of `more` vary more over seeds than those of each of `less`
+    "fluctuation",  # the curve of `more` fluctuates more within a run
+    "speed",  # `more` reaches 90 % of its own improvement in fewer env steps
+    "equivalence",  # all pairs of `curves` end within `margin`
+    "spread",  # the largest minus the smallest final of `curves` is within `margin`
+    "below_reference",  # each of `curves` ends below `reference`, by `effect`
+    "learned",  # each of `curves` ends above its first evaluation and above the uniform policy, by `effect`
+    "trend",  # the final of the training metric `metric` falls (or rises) along `curves`
+    "value",  # the final of `curves` lies in `interval`
+    "rate",  # the measured quantity `metric` of the study lies in `interval`
+    "bound",  # no violation of a bound was found in the study
+    "identity",  # no violation of an equality was found
+    "monotone",  # no decrease was found
+]
+Protocol = Literal["shared", "tuned", "code", "theory"]
+COMPARED = ("ordering", "variance", "fluctuation", "speed")
+LISTED = ("equivalence", "spread", "below_reference", "learned", "trend", "value")
+STUDIED = ("rate", "bound", "identity", "monotone")
+NEEDS = {
+    "ordering": ("effect",),
+    "equivalence": ("margin",),
+    "spread": ("margin",),
+    "below_reference": ("reference",),
+    "learned": ("effect",),
+    "trend": ("metric", "trend"),
+    "value": ("interval",),
+    "rate": ("metric", "interval"),
+    "bound": ("metric",),
+    "identity": ("metric",),
+    "monotone": ("metric",),
+}
+
+
+class Size(Strict):
+    """A difference that matters: in return units, as a fraction of optimum minus uniform policy, or as a ratio."""
+
+    value: Annotated[float, Field(ge=0)]
+    unit: Literal["return", "fraction", "ratio"]
+    reason: Text
+
+
+class Reading(Strict):
+    """One protocol's version of a claim: which figure, and which of its curves (names as in the figure's config)."""
+
+    protocol: Protocol
+    figure: Text
+    tasks: list[str] = Field(default_factory=list)  # the panels meant; none named: all
+    more: list[str] = Field(default_factory=list)
+    less: list[str] = Field(default_factory=list)
+    curves: list[str] = Field(default_factory=list)
+
+    def names(self) -> list[str]:
+        return [*self.more, *self.less, *self.curves]
+
+
+class Claim(Strict):
+    """One sentence of a paper. The first reading is the one the paper means; it names the claim's figure."""
+
+    id: Name
+    where: Text
+    statement: Text
+    kind: Kind
+    headline: bool = False
+    planned: bool = False
+    lowest_tier: TierName
+    min_seeds: Count
+    effect: Size | None = None
+    margin: Size | None = None
+    reference: Literal["optimum", "nash", "uniform"] | None = None
+    metric: Name | None = None
+    trend: Literal["falls", "rises"] | None = None
+    interval: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    paper_value: str | float | int | None = None
+    comparable: Literal["ordering", "value", "no"]
+    flags: list[Literal["vacuous", "contradicted_by_own_plot", "ours"]] = Field(default_factory=list)
+    note: Text | None = None
+    readings: list[Reading] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _checked(self) -> Claim:
+        for key in NEEDS.get(self.kind, ()):
+            if getattr(self, key) is None:
+                raise ValueError(f"{self.id}: a claim of kind '{self.kind}' needs '{key}'")
+        if len(self.readings) > 1 and not self.headline:
+            raise ValueError(f"{self.id}: only a headline claim has several readings")
+        for reading in self.readings:
+            _check_reading(self, reading)
+        return self
+
+
+def _check_reading(claim: Claim, reading: Reading) -> None:
+    compared, listed = bool(reading.more and reading.less), bool(reading.curves)
+    if claim.kind in COMPARED and (listed or not compared):
+        raise ValueError(f"{claim.id}: kind '{claim.kind}' compares 'more' with 'less'")
+    if claim.kind in LISTED and (reading.more or reading.less or not listed):
+        raise ValueError(f"{claim.id}: kind '{claim.kind}' needs 'curves'")
+    if claim.kind in ("equivalence", "spread", "trend") and len(reading.curves) < 2:
+        raise ValueError(f"{claim.id}: kind '{claim.kind}' needs two curves or more")
+
+
+class Ledger(Strict):
+    """config/claims/<paper>.yaml."""
+
+    paper: Word
+    source: Text
+    claims: list[Claim] = Field(min_length=1)
+
+
+def ledger_file(root: Path, paper: str) -> Path:
+    return Path(root) / "config" / "claims" / f"{paper}.yaml"
+
+
+def load(project) -> dict[str, Ledger]:
+    """Every ledger, keyed by paper in the order of the files.
+
+    Raises RepriseError for an unknown key, paper, figure or cell, a doubled id, or an incomplete claim. Figures and
+    cells of claims with ``planned: true`` need not exist yet.
+    """
+    ledgers: dict[str, Ledger] = {}
+    seen: dict[str, str] = {}
+    for path in sorted((Path(project.root) / "config" / "claims").glob("*.yaml")):
+        place = f"config/claims/{path.name}"
+        ledger = validation.build(Ledger, yaml_files.read(path, place), place)
+        if ledger.paper != path.stem:
+            raise RepriseError(f"{place}: paper: '{ledger.paper}' must be the file's name, '{path.stem}'")
+        project.paper(ledger.paper, place)
+        for claim in ledger.claims:
+            if claim.id in seen:
+                raise RepriseError(f"{place}: the id '{claim.id}' stands twice (also in {seen[claim.id]})")
+            seen[claim.id] = place
+            if not claim.planned:
+                _check_names(project, claim, f"{place}: {claim.id}")
+        ledgers[ledger.paper] = ledger
+    return ledgers
+
+
+def _check_names(project, claim: Claim, place: str) -> None:
+    """Figures exist, cells exist, and every cell is a curve of its figure at some tier."""
+    for reading in claim.readings:
+        spec = project.figure(reading.figure, place)
+        for task in reading.tasks:
+            if task not in spec.tasks:
+                raise unknown("panel", task, spec.tasks, f"{place}: {reading.figure}")
+        if claim.metric is not None and claim.kind == "trend" and claim.metric not in spec.training_metrics:
+            raise unknown("training metric", claim.metric, spec.training_metrics, f"{place}: {reading.figure}")
+        if not reading.names():
+            continue
+        task = spec.tasks[0]
+        tiers = [each.curves for each in spec.tiers.values() if each.curves]
+        drawn = {
+            cell.hash
+            for curves in [spec.curves, *tiers]
+            for curve in curves
+            for cell in config.expand(project, task, curve.algorithm, "paper")
+        }
+        for name in reading.names():
+            try:
+                cell = config.resolve(project, task, name, "paper")
+            except RepriseError as fault:
+                raise RepriseError(f"{place}: {fault}") from None
+            if cell.hash not in drawn:
+                shown = [curve.algorithm for curve in spec.curves]
+                raise unknown("curve", name, shown, f"{place}: {reading.figure}")

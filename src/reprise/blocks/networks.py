@@ -1,0 +1,150 @@
+"""Stacked networks: the parameters of all runs and agents as tensors with leading dimensions [R, N].
+
+One forward pass is a batched matrix product over R*N independent networks; no agent and no run shares anything.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+from reprise.blocks.streams import Streams
+
+LossOfOutput = Callable[[torch.Tensor], torch.Tensor]
+LAYER_NORM_EPS = 1e-5  # torch.nn.LayerNorm's default
+
+
+def orthogonal(streams: Streams, name: str, agents: int, rows: int, columns: int, gain: float) -> torch.Tensor:
+    """Orthogonal matrices [R, N, rows, columns] scaled by ``gain`` (Saxe et al. 2014), as torch.nn.init.orthogonal_."""
+    tall, wide = max(rows, columns), min(rows, columns)
+    gaussian = streams.normal(name, 0, (agents, tall, wide)).double().cpu()
+    q, r = torch.linalg.qr(gaussian)
+    # QR is unique only up to signs: fixing them by R's diagonal makes the matrix uniformly distributed.
+    q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(-2)
+    matrix = q if rows >= columns else q.transpose(-1, -2)
+    return (gain * matrix).float().contiguous().to(streams.device)
+
+
+class StackedMLP:
+    """R x N multilayer perceptrons with ReLU, evaluated together.
+
+    Args:
+        streams: random streams, one per run (initial weights).
+        name: stream prefix, also the prefix of the parameters' names.
+        agents: N.
+        sizes: layer sizes, input first; ``[in, 128, 128, out]`` is the papers' "3-layer MLP, 128".
+        layer_norm: LayerNorm on the input and after each hidden ReLU, as in the released on-policy code
+            (onpolicy/algorithms/utils/mlp.py).
+        gain: of the last layer's orthogonal weights; hidden layers have sqrt(2), biases start at zero.
+
+    Parameters: ``w<i>`` [R, N, in, out], ``b<i>`` [R, N, 1, out], and
+    with LayerNorm ``g<i>``, ``c<i>`` [R, N, 1, in].
+    """
+
+    def __init__(self, streams: Streams, name: str, agents: int, sizes: Sequence[int], layer_norm: bool, gain: float):
+        self.name, self.agents, self.sizes, self.layer_norm = name, agents, tuple(sizes), layer_norm
+        self._buffers: dict[str, torch.Tensor] = {}
+        runs, device = len(streams.seeds), streams.device
+        self.parameters: dict[str, torch.Tensor] = {}
+        last = len(sizes) - 2
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+            if layer_norm:
+                self.parameters[f"g{i}"] = torch.ones(runs, agents, 1, fan_in, device=device)
+                self.parameters[f"c{i}"] = torch.zeros(runs, agents, 1, fan_in, device=device)
+            scale = gain if i == last else math.sqrt(2.0)
+            self.parameters[f"w{i}"] = orthogonal(streams, f"{name}.w{i}", agents, fan_in, fan_out, scale)
+            self.parameters[f"b{i}"] = torch.zeros(runs, agents, 1, fan_out, device=device)
+
+    def forward(self, parameters: dict[str, torch.Tensor], inputs: torch.Tensor | None) -> torch.Tensor:
+        """Outputs [R', N, D, out] of the networks with ``parameters`` (a chunk of R' runs) at D inputs each.
+
+        ``inputs``: [R', N, D, in] float32, or None for all one-hot vectors in order (D = in): the tabular case, where
+        the first product is the weight matrix itself.
+        """
+        hidden = inputs
+        for i in range(len(self.sizes) - 1):
+            w, b = parameters[f"w{i}"], parameters[f"b{i}"]
+            if self.layer_norm:
+                if hidden is None:
+                    hidden = torch.eye(self.sizes[0], dtype=w.dtype, device=w.device)
+                hidden = _layer_norm(hidden) * parameters[f"g{i}"] + parameters[f"c{i}"]
+            hidden = w + b if hidden is None else _affine(hidden, w, b)
+            if i < len(self.sizes) - 2:
+                hidden = torch.relu(hidden)
+        return hidden
+
+    __call__ = forward
+
+    def loss_and_gradients(
+        self, parameters: dict[str, torch.Tensor], inputs: torch.Tensor | None, loss_of: LossOfOutput
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss [R', N] at the networks' outputs and its gradient in ``parameters``, network by network.
+
+        ``loss_of`` maps outputs [R', N, D, out] to losses [R', N] and is differentiated by autograd; the layers are
+        differentiated here, into buffers that are used again (the gradients hold until the next call): at these
+        sizes autograd's fresh memory costs as much as the matrix products. With LayerNorm autograd does it all.
+        """
+        if self.layer_norm:
+            leaves = {k: p.detach().requires_grad_() for k, p in parameters.items()}
+            loss = loss_of(self.forward(leaves, inputs))
+            return loss.detach(), dict(zip(leaves, torch.autograd.grad(loss.sum(), list(leaves.values())), strict=True))
+        with torch.no_grad():
+            activations = self._forward_into_buffers(parameters, inputs)
+        output = activations[-1].detach().requires_grad_()
+        loss = loss_of(output)
+        (gradient,) = torch.autograd.grad(loss.sum(), output)
+        with torch.no_grad():
+            return loss.detach(), self._backward_into_buffers(parameters, inputs, activations, gradient)
+
+    def _buffer(self, key: str, like: torch.Tensor, shape: torch.Size | tuple[int, ...]) -> torch.Tensor:
+        held = self._buffers.get(key)
+        if held is None or held.shape != tuple(shape):
+            held = self._buffers[key] = torch.empty(shape, dtype=like.dtype, device=like.device)
+        return held
+
+    def _forward_into_buffers(self, parameters, inputs) -> list[torch.Tensor]:
+        hidden, activations, last = inputs, [], len(self.sizes) - 2
+        for i in range(last + 1):
+            w, b = parameters[f"w{i}"], parameters[f"b{i}"]
+            rows = self.sizes[0] if inputs is None else inputs.shape[2]
+            out = self._buffer(f"h{i}", w, (*w.shape[:2], rows, w.shape[3]))
+            if hidden is None:
+                torch.add(w, b, out=out)
+            else:
+                torch.bmm(hidden.flatten(0, 1), w.flatten(0, 1), out=out.flatten(0, 1))
+                out.add_(b)
+            hidden = out if i == last else torch.relu_(out)
+            activations.append(hidden)
+        return activations
+
+    def _backward_into_buffers(self, parameters, inputs, activations, gradient) -> dict[str, torch.Tensor]:
+        gradients = {}
+        for i in range(len(self.sizes) - 2, -1, -1):
+            w, below = parameters[f"w{i}"], activations[i - 1] if i else inputs
+            gradients[f"b{i}"] = gradient.sum(2, keepdim=True)
+            if below is None:
+                gradients[f"w{i}"] = gradient
+                break
+            gw = self._buffer(f"gw{i}", w, w.shape)
+            flat = gradient.flatten(0, 1)
+            torch.bmm(below.flatten(0, 1).transpose(1, 2), flat, out=gw.flatten(0, 1))
+            gradients[f"w{i}"] = gw
+            if i:
+                down = self._buffer(f"gh{i}", w, below.shape)
+                torch.bmm(flat, w.flatten(0, 1).transpose(1, 2), out=down.flatten(0, 1))
+                gradient = torch.ops.aten.threshold_backward.grad_input(down, below, 0, grad_input=down)
+        return {k: gradients[k] for k in parameters}
+
+
+def _affine(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """x @ w + b over the leading dimensions [R, N] as one batched product."""
+    lead = w.shape[:2]
+    x = x.expand(*lead, *x.shape[-2:])
+    return torch.baddbmm(b.flatten(0, 1), x.flatten(0, 1), w.flatten(0, 1)).unflatten(0, lead)
+
+
+def _layer_norm(x: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.layer_norm(x, x.shape[-1:], eps=LAYER_NORM_EPS)

@@ -1,0 +1,122 @@
+"""Checks between config files: every name used exists, every override fits what it overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from reprise.errors import RepriseError, unknown
+from reprise.experiments import kinds, resolution, schema
+
+if TYPE_CHECKING:
+    from reprise.experiments.config import Project
+
+
+def check(project: Project) -> None:
+    """RepriseError for the first name or value of ``project`` that does not fit the other files."""
+    place = "config/config.yaml"
+    project.tier(project.defaults.tier, f"{place}: tier")
+    for name in project.defaults.papers:
+        project.paper(name, f"{place}: papers")
+    for name, environment in project.environments.items():
+        for task, entry in environment.tasks.items():
+            where = f"config/environments/{name}.yaml: tasks.{task}.parameters"
+            _overrides(entry.parameters, environment.parameters, "parameter", where)
+    for name, spec in project.algorithms.items():
+        _algorithm(project, spec, f"config/algorithms/{name}.yaml")
+    for name, tier in project.tiers.items():
+        place = f"config/tiers/{name}.yaml"
+        _known("environment", tier.environments, project.environments, f"{place}: environments")
+        for task in tier.tasks:
+            project.task(task, f"{place}: tasks")
+        _known("figure", tier.figures, project.figures(), f"{place}: figures")
+    for name, paper in project.papers.items():
+        _paper(project, paper, f"config/papers/{name}.yaml")
+
+
+def _algorithm(project: Project, spec: schema.Algorithm, place: str) -> None:
+    declared = spec.hyperparameters
+    _known("hyperparameter", spec.sweepable, declared, f"{place}: sweepable")
+    for environment, layer in spec.environments.items():
+        project.environment(environment, f"{place}: environments")
+        _overrides(layer, declared, "hyperparameter", f"{place}: environments.{environment}")
+    for task, layer in spec.tasks.items():
+        project.task(task, f"{place}: tasks")
+        _overrides(layer, declared, "hyperparameter", f"{place}: tasks.{task}")
+    for name, variant in spec.variants.items():
+        where = f"{place}: variants.{name}"
+        _overrides(variant.set, declared, "hyperparameter", f"{where}.set")
+        for environment, layer in variant.environments.items():
+            project.environment(environment, f"{where}.environments")
+            _overrides(layer, declared, "hyperparameter", f"{where}.environments.{environment}")
+        resolution.target(project, f"{spec.algorithm}@{name}", f"{where}.alias")
+    for name, sweep in spec.sweeps.items():
+        _sweep(spec, sweep, f"{place}: sweeps.{name}")
+    _distinct(resolution.names(spec, sweeps=True), place)
+
+
+def _sweep(spec: schema.Algorithm, sweep: schema.Sweep, where: str) -> None:
+    declared = spec.hyperparameters
+    _overrides(sweep.set, declared, "hyperparameter", f"{where}.set")
+    for name, setting in sweep.settings.items():
+        _overrides(setting.set, declared, "hyperparameter", f"{where}.settings.{name}.set")
+    for name, setting in sweep.settings.items():
+        for key in setting.set:
+            values = [each.set[key].value if key in each.set else None for each in sweep.settings.values()]
+            if key not in spec.sweepable and any(value != values[0] for value in values):
+                raise RepriseError(
+                    f"{where}.settings.{name}.set: '{key}' differs between the settings and is not sweepable; "
+                    f"sweepable: {', '.join(sorted(spec.sweepable)) or 'none'}"
+                )
+
+
+def _paper(project: Project, paper: schema.Paper, place: str) -> None:
+    for name, figure in paper.figures.items():
+        where = f"{place}: figures.{name}"
+        _figure(project, figure.tasks, figure.curves, where)
+        for tier, part in figure.tiers.items():
+            project.tier(tier, f"{where}.tiers")
+            if part.tasks or part.curves:
+                _figure(project, part.tasks or figure.tasks, part.curves or figure.curves, f"{where}.tiers.{tier}")
+    for name, table in paper.tables.items():
+        for row in table.rows:
+            if isinstance(row.ours, schema.Resolved):
+                where = f"{place}: tables.{name}: {row.name}: ours"
+                found = resolution.target(project, row.ours.algorithm, where)
+                _known("hyperparameter", [row.ours.key], project.algorithms[found.algorithm].hyperparameters, where)
+
+
+def _figure(project: Project, tasks: list[str], curves: list[schema.CurveSpec], where: str) -> None:
+    for task in tasks:
+        project.task(task, f"{where}.tasks")
+    for curve in curves:
+        resolution.target(project, curve.algorithm, f"{where}.curves")
+        for task in tasks:
+            resolution.capable(project, task, curve.algorithm, f"{where}.curves")
+
+
+def _overrides(layer: schema.Overrides, declared: dict[str, schema.Entry], kind: str, where: str) -> None:
+    _known(kind, layer, declared, where)
+    for key, each in layer.items():
+        try:
+            kinds.check(declared[key].kind, each.value, declared[key].choices)
+        except ValueError as error:
+            raise RepriseError(f"{where}.{key}: {error}") from error
+
+
+def _known(kind: str, names: Iterable[str], declared: Iterable[str], where: str) -> None:
+    for name in names:
+        if name not in declared:
+            raise unknown(kind, name, declared, where)
+
+
+def _distinct(names: Iterable[str], place: str) -> None:
+    """Variants, sweeps and settings share one name space, and folders are named after them (case does not count)."""
+    seen: dict[str, str] = {}
+    for name in names:
+        folded = name.casefold()
+        if folded in seen:
+            raise RepriseError(
+                f"{place}: '{seen[folded]}' and '{name}' clash: variants, sweeps and settings share one name space"
+            )
+        seen[folded] = name

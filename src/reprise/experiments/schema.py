@@ -1,0 +1,249 @@
+"""The shape of every config file: pydantic models, strict (an unknown key is an error, nothing is coerced)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from reprise.errors import RepriseError
+from reprise.experiments import kinds, seeds
+
+Device = Literal["auto", "cpu", "cuda"]
+TierName = Literal["smoke", "quick", "paper"]
+Actions = Literal["discrete", "continuous"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # names of files: environments, algorithms, papers
+Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _seeds(value: Any) -> tuple[int, ...]:
+    try:
+        return seeds.parse(value, "seeds")
+    except RepriseError as error:
+        raise ValueError(str(error).removeprefix("seeds: ")) from error
+
+
+Seeds = Annotated[tuple[int, ...], BeforeValidator(_seeds)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Override(Strict):
+    """A value for a key declared elsewhere, and where it comes from (paper section, official code, or ours and why)."""
+
+    value: Any
+    source: Text
+
+
+class Entry(Strict):
+    """A declared hyperparameter or parameter: its value, where the value comes from, and its type and range."""
+
+    value: Any
+    source: Text
+    kind: kinds.Kind
+    choices: list[str | int | float] | None = None
+
+    @model_validator(mode="after")
+    def _checked(self) -> Entry:
+        if (self.kind == "choice") != (self.choices is not None):
+            raise ValueError("'choices' belongs to kind 'choice', and to no other")
+        # Frozen against others; the canonical type is set here, once.
+        object.__setattr__(self, "value", kinds.check(self.kind, self.value, self.choices))
+        return self
+
+
+Overrides = dict[str, Override]
+
+
+class Task(Strict):
+    description: Text
+    parameters: Overrides = {}
+
+
+class Environment(Strict):
+    environment: Word
+    version: Count
+    module: Text
+    actions: Actions
+    parameters: dict[str, Entry]
+    tasks: dict[Name, Task]
+
+
+class Variant(Strict):
+    """One named departure from the algorithm, or another name (`alias`) for a variant that exists."""
+
+    label: Text
+    description: Text
+    set: Overrides = {}
+    alias: str | None = None
+    environments: dict[str, Overrides] = {}
+    color: Colour | None = None
+
+    @model_validator(mode="after")
+    def _checked(self) -> Variant:
+        if self.alias is not None and (self.set or self.environments):
+            raise ValueError("an alias takes everything from its target: no 'set', no 'environments' beside it")
+        return self
+
+
+class Setting(Strict):
+    label: Text
+    set: Overrides
+    color: Colour | None = None
+
+
+class Sweep(Strict):
+    """Settings that differ in sweepable scalars only, so that one cohort trains them together."""
+
+    label: Text
+    set: Overrides = {}
+    settings: dict[Name, Setting] = Field(min_length=1)
+
+
+class Algorithm(Strict):
+    algorithm: Word
+    version: Count
+    module: Text
+    title: Text
+    actions: list[Actions] = Field(min_length=1)
+    color: Colour
+    sweepable: list[str] = []
+    hyperparameters: dict[str, Entry]
+    environments: dict[str, Overrides] = {}
+    tasks: dict[str, Overrides] = {}
+    variants: dict[Name, Variant] = {}
+    sweeps: dict[Name, Sweep] = {}
+
+
+class Budget(Strict):
+    """How long and how often: env steps (or updates) per run, seeds, evaluation points and episodes per point."""
+
+    env_steps: Count | None = None
+    updates: Count | None = None
+    seeds: Seeds
+    evaluations: Count
+    evaluation_episodes: Count
+
+    @model_validator(mode="after")
+    def _checked(self) -> Budget:
+        if (self.env_steps is None) == (self.updates is None):
+            raise ValueError("either 'env_steps' or 'updates' is needed, not both")
+        return self
+
+
+class BudgetOverride(Strict):
+    env_steps: Count | None = None
+    updates: Count | None = None
+    seeds: Seeds | None = None
+    evaluations: Count | None = None
+    evaluation_episodes: Count | None = None
+
+    @model_validator(mode="after")
+    def _checked(self) -> BudgetOverride:
+        if self.env_steps is not None and self.updates is not None:
+            raise ValueError("either 'env_steps' or 'updates', not both")
+        return self
+
+
+class TierFigure(Strict):
+    seeds: Seeds | None = None
+    stamp: Text | None = None
+
+
+class Tier(Strict):
+    tier: TierName
+    stamp: Text | None
+    batches: Count | None
+    environments: dict[str, Budget]
+    tasks: dict[str, BudgetOverride] = {}
+    figures: dict[str, TierFigure] = {}
+
+
+class CurveSpec(Strict):
+    """One algorithm, variant, setting or sweep in a figure. A sweep gives a curve per setting."""
+
+    algorithm: str
+    label: Text | None = None
+
+
+def _unique(values: list) -> list:
+    names = [str(getattr(value, "algorithm", value)) for value in values]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ValueError(f"'{twice}' stands twice")
+    return values
+
+
+Curves = Annotated[list[CurveSpec], Field(min_length=1), AfterValidator(_unique)]
+Tasks = Annotated[list[str], Field(min_length=1), AfterValidator(_unique)]
+
+
+class FigureTier(Strict):
+    """What a figure shows at one tier, where that differs."""
+
+    curves: Curves | None = None
+    tasks: Tasks | None = None
+    seeds: Seeds | None = None
+
+
+class FigureSpec(Strict):
+    title: Text
+    caption: Text
+    kind: Literal["curves", "sensitivity", "games"]
+    tasks: Tasks
+    curves: Curves
+    metric: Literal["expected_return", "return", "success"]
+    training_metrics: Annotated[list[Name], AfterValidator(_unique)] = []
+    references: Annotated[list[Literal["optimum", "nash", "uniform"]], AfterValidator(_unique)] = []
+    columns: Count = 1
+    tiers: dict[TierName, FigureTier] = {}
+
+
+class Diagram(Strict):
+    """A figure of the paper that plots no data."""
+
+    figure: Name
+    title: Text
+    reason: Text
+
+
+class Resolved(Strict):
+    """A table cell that the report fills with the value this repository uses."""
+
+    algorithm: str
+    key: str
+
+
+class Row(Strict):
+    name: Text
+    paper: str | int | float
+    code: str | int | float
+    ours: str | int | float | Resolved
+    source: Text
+
+
+class Table(Strict):
+    title: Text
+    rows: list[Row] = Field(min_length=1)
+
+
+class Paper(Strict):
+    paper: Word
+    title: Text
+    reference: Text
+    figures: dict[Word, FigureSpec]
+    diagrams: list[Diagram] = []
+    tables: dict[Word, Table] = {}
+
+
+class Defaults(Strict):
+    """config/config.yaml: what `snakemake` makes when nothing else is said."""
+
+    tier: TierName
+    papers: Annotated[list[str], Field(min_length=1), AfterValidator(_unique)]
+    device: Device

@@ -1,0 +1,99 @@
+"""How fast training is: config/throughput.yaml, refined by the coverage of runs that were made here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from pydantic import Field
+
+from reprise.errors import RepriseError
+from reprise.experiments import schema, validation, yaml_files
+from reprise.experiments.config import Project
+from reprise.experiments.grid import Cohort
+
+PLACE = "config/throughput.yaml"
+
+
+class Machine(schema.Strict):
+    """Env steps per second, summed over a cohort's runs, by task and algorithm."""
+
+    machine: schema.Text
+    date: schema.Text
+    startup_seconds: float = Field(ge=0)
+    steps_per_second: dict[str, dict[str, float]]
+
+
+class Measured(schema.Strict):
+    cpu: Machine
+    cuda: Machine | None = None
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """``measured`` from the file; ``found`` in coverage: steps/s by (device, task, "cell" or "algorithm", name)."""
+
+    measured: Measured
+    found: dict[tuple[str, str, str, str], float]
+
+    def seconds(self, cohort: Cohort, device: str) -> float | None:
+        """The expected wall seconds of ``cohort`` as one job on ``device``; None when nothing like it was measured.
+
+        A budget in updates (smoke) is taken as the start-up alone.
+        """
+        machine = getattr(self.measured, device)
+        if machine is None:
+            return None
+        steps = env_steps(cohort)
+        if steps is None:
+            return machine.startup_seconds
+        algorithm = cohort.cells[0].algorithm
+        here = (device, cohort.task)
+        speed = self.found.get((*here, "cell", cohort.cells[0].name)) or self.found.get((*here, "algorithm", algorithm))
+        speed = speed or machine.steps_per_second.get(cohort.task, {}).get(algorithm)
+        return machine.startup_seconds + steps / speed if speed else None
+
+    @property
+    def origin(self) -> str:
+        own = "the runs in results/, else " if self.found else ""
+        return f"{own}{PLACE} ({self.measured.cpu.machine}, {self.measured.cpu.date})"
+
+
+def env_steps(cohort: Cohort) -> int | None:
+    """Env steps over all runs of ``cohort``; None when its budget counts updates."""
+    steps = cohort.cells[0].config["budget"].get("env_steps")
+    return None if steps is None else steps * cohort.runs
+
+
+def load(project: Project) -> Speeds:
+    """The speeds known to ``project``. RepriseError when a file is damaged or names an unknown task or algorithm."""
+    measured = validation.build(Measured, yaml_files.read(project.root / "config" / "throughput.yaml", PLACE), PLACE)
+    for device in ("cpu", "cuda"):
+        machine = getattr(measured, device)
+        for task, speeds in machine.steps_per_second.items() if machine else ():
+            project.task(task, f"{PLACE}: {device}.steps_per_second")
+            for algorithm in speeds:
+                project.algorithm(algorithm, f"{PLACE}: {device}.steps_per_second.{task}")
+    samples: dict[tuple[str, str, str, str], list[float]] = {}
+    for key, speed in _covered(project.root):
+        samples.setdefault(key, []).append(speed)
+    return Speeds(measured, {key: median(values) for key, values in samples.items()})
+
+
+def _covered(root: Path) -> Iterator[tuple[tuple[str, str, str, str], float]]:
+    """(key of `Speeds.found`, steps/s) of every curve with runs; smoke runs are too short to count."""
+    for path in sorted((root / "results").glob("*/tables/**/*coverage.json")):
+        try:
+            coverage = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RepriseError(f"{path}: damaged coverage file: {error}; reprise collect writes it anew") from error
+        if coverage["tier"] == "smoke":
+            continue
+        for curve in coverage["curves"]:
+            devices, speed = curve["device"], curve["steps_per_second"]
+            if speed and len(devices) == 1:  # runs spread over several kinds of device say nothing about one
+                for kind in ("cell", "algorithm"):
+                    yield (devices[0], curve["panel"], kind, curve[kind]), float(speed)
