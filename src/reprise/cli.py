@@ -227,7 +227,7 @@ def compare(
     label: Annotated[str, typer.Option(help="What the legend calls your curve.")] = "yours",
     tier: Tier = None,
 ) -> None:
-    """Put curves of your own into a figure, judged by the same tests.
+    """Put your own curves into a figure and judge them.
 
     Example: reprise compare mine.parquet --figure dpo/fig01a --label "My algorithm"
     """

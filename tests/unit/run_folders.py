@@ -9,7 +9,6 @@ import numpy as np
 from reprise.experiments import runs
 
 REFERENCES = {"optimum": 100.0, "nash": 95.0, "uniform": 0.0}
-POINTS = 11
 
 Curve = Callable[[str, int, np.ndarray], np.ndarray]  # (cell name, seed, progress in 0..1) -> expected return
 
@@ -37,7 +36,9 @@ def write(cohort, curve: Curve = rising, diverged: dict[str, int] | None = None,
                     if step <= until:
                         sampled = value + generator.normal(0, 5)
                         evaluations.append((cell.setting, seed, step, episode, sampled, 10, np.nan, value))
-            training += [(cell.setting, seed, u, u * total // 10, 0.1 / u) for u in range(1, 11) if u * total // 10 <= until]
+            training += [
+                (cell.setting, seed, u, u * total // 10, 0.1 / u) for u in range(1, 11) if u * total // 10 <= until
+            ]
             seeds[run] = {
                 "status": "diverged" if run in diverged else "complete",
                 "env_steps": until,
@@ -48,7 +49,7 @@ def write(cohort, curve: Curve = rising, diverged: dict[str, int] | None = None,
     names = ("setting", "seed", "env_steps", "episode", "return", "length", "success", "expected_return")
     _table(cohort, runs.EVALUATIONS, names, evaluations)
     _table(cohort, runs.TRAINING, ("setting", "seed", "update", "env_steps", "kl"), training)
-    _table(cohort, runs.TIMINGS, ("setting", "update", "env_steps"), [(None, 1, total)])
+    _table(cohort, runs.TIMINGS, ("update", "env_steps"), [(1, total)])
     runs.write_bytes(cohort.folder / runs.POLICY, b"weights")
     runs.write_json(
         cohort.folder / runs.MANIFEST,
@@ -87,7 +88,7 @@ INT32 = {"seed", "update", "episode", "length"}
 def _table(cohort, file: str, names: tuple[str, ...], rows: list[tuple]) -> None:
     columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
     if not cohort.is_sweep:
-        del columns["setting"]
+        columns.pop("setting", None)
     types = {name: np.int32 if name in INT32 else np.int64 if name == "env_steps" else np.float64 for name in columns}
     arrays = {n: v if n == "setting" else np.array(v, types[n]) for n, v in columns.items()}
     runs.write_parquet(cohort.folder / file, arrays)

@@ -17,7 +17,9 @@ from reprise.experiments import config, grid, runs
 @pytest.fixture
 def project(tmp_path):
     root = config_tree.write(tmp_path)
-    config_tree.edit(root, "papers/demo.yaml", "metric: return\n", "metric: expected_return\n    training_metrics: [kl]\n")
+    config_tree.edit(
+        root, "papers/demo.yaml", "metric: return\n", "metric: expected_return\n    training_metrics: [kl]\n"
+    )
     return config.load(root)
 
 
@@ -54,7 +56,10 @@ def test_table_holds_every_run_of_every_curve_and_nothing_else(project):
     np.testing.assert_allclose(exact["value"], expected)
     assert set(table["metric"]) == {"return", "expected_return", "kl"}  # success is NaN here, so it has no rows
     entry = coverage["curves"][0]
-    assert (entry["seeds_expected"], entry["seeds_found"], entry["missing"], entry["refused"]) == ([0, 1, 2],) * 2 + ([], [])
+    assert (entry["seeds_expected"], entry["seeds_found"], entry["missing"], entry["refused"]) == ([0, 1, 2],) * 2 + (
+        [],
+        [],
+    )
     assert entry["return_bounds"] == [-10.0, 100.0]
     assert coverage["references"]["grid_world/small"]["optimum"] == {"mean": 100.0, "low": 100.0, "high": 100.0}
 

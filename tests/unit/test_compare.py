@@ -76,6 +76,8 @@ def test_sampled_returns_are_set_beside_exact_ones_with_a_word(tmp_path):
     file = save(evaluations(exact=False).query("env_steps <= 50_000"), tmp_path / "a.csv")
     found = "\n".join(compare.compare(project, "quick", "dpo/fig01a", file, "Mine"))
     assert "sampled against exact" in found
+    drawn = json.loads((tmp_path / "figures/quick/dpo/fig01a+Mine.json").read_text())
+    assert drawn["series"][-1]["mean"][0] == pytest.approx(451.5)  # of the two episodes and of the seeds
     assert "your runs end at 50000 env steps, the published ones at 100000" in found
 
 

@@ -120,6 +120,7 @@ def test_extending_covers_every_wanted_seed(tmp_path_factory, wanted, held):
     on_disk = {seed for first, more in held for seed in range(first, first + more + 1)}
     assert wanted <= {seed for cohort in made for seed in cohort.seeds}
     assert [cohort.seeds for cohort in new] == seed_lists.segments(wanted - on_disk)
+    assert all(wanted.intersection(cohort.seeds) for cohort in made)
 
 
 def test_asking_for_a_setting_trains_its_sweep(root):

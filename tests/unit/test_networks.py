@@ -1,5 +1,7 @@
 """Stacked networks and optimisers against plain per-agent ones and torch's own."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -13,7 +15,7 @@ RUNS, AGENTS, SIZES = 2, 3, [7, 16, 16, 4]
 def plain(net: StackedMLP, run: int, agent: int) -> torch.nn.Sequential:
     """One network of the stack as ordinary torch modules."""
     layers: list[torch.nn.Module] = []
-    for i, (fan_in, fan_out) in enumerate(zip(SIZES[:-1], SIZES[1:], strict=True)):
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(SIZES)):
         if net.layer_norm:
             norm = torch.nn.LayerNorm(fan_in)
             norm.weight.data, norm.bias.data = (net.parameters[f"{k}{i}"][run, agent, 0].clone() for k in "gc")

@@ -101,7 +101,7 @@ def test_tampered_result_is_refused(smoke):
 
 
 def test_repaired_run_is_trained_again(smoke, tmp_path):
-    """The table still stands when its run folder is set aside: without its removal nothing would be missing."""
+    """The table and the figure still stand when a run folder is set aside: that alone would plan nothing."""
     copy = Checkout(tmp_path / "reprise")
     shutil.copytree(smoke.root, copy.root, symlinks=True)
     path = copy.grid("smoke").cohorts_of("dpo/fig01a")[0].files["evaluations.parquet"]

@@ -17,6 +17,8 @@ from reprise.errors import RepriseError
 from reprise.experiments import config, runs
 
 TIERS = ("smoke", "quick", "paper")
+MOST_PARTS_TOLD = 6
+"""A sentence tells the weakest comparison only when there are more than this."""
 
 
 @dataclass
@@ -199,7 +201,11 @@ def _json_number(value: float | None) -> float | None:
 def _sentence(parts: list[Part], adjusted: list[float | None], seen: str, limits: list[str]) -> str:
     """The numbers as one line for people."""
     pieces = []
-    for part, p in zip(parts, adjusted, strict=True):
+    pairs = list(zip(parts, adjusted, strict=True))
+    if len(pairs) > MOST_PARTS_TOLD:
+        pieces = [f"the weakest of {len(pairs)} comparisons"]
+        pairs = [max(pairs, key=lambda pair: -1.0 if pair[1] is None else pair[1])]
+    for part, p in pairs:
         text = part.text
         if part.test.value is not None and part.kind != "count":
             text += f": {part.test.name} {part.test.value:.4g}"

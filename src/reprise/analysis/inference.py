@@ -158,8 +158,9 @@ def probability_of_improvement(a: Sequence[float], b: Sequence[float]) -> Test:
         spread = theta * (1 - theta) * (1 + star * ((1 - theta) / (2 - theta) + theta / (1 + theta)))
         return (theta - value) ** 2 - z**2 * spread / (a.size * b.size)
 
-    low = 0.0 if value == 0 else brentq(excess, 0.0, value)
-    high = 1.0 if value == 1 else brentq(excess, value, 1.0)
+    # A step aside of the estimate: at complete separation it is a root itself, and not the bound.
+    low = 0.0 if value == 0 else brentq(excess, 0.0, value - 1e-9)
+    high = 1.0 if value == 1 else brentq(excess, value + 1e-9, 1.0)
     p = float(mannwhitneyu(a, b).pvalue)
     return Test("probability of improvement", value, float(low), float(high), min(a.size, b.size), p)
 

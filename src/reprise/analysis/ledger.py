@@ -160,17 +160,17 @@ def _check_names(project, claim: Claim, place: str) -> None:
             raise unknown("training metric", claim.metric, spec.training_metrics, f"{place}: {reading.figure}")
         if not reading.names():
             continue
-        task = spec.tasks[0]
+        task, tier = spec.tasks[0], next(iter(project.tiers))  # which tier does not matter: only names are compared
         tiers = [each.curves for each in spec.tiers.values() if each.curves]
         drawn = {
             cell.hash
             for curves in [spec.curves, *tiers]
             for curve in curves
-            for cell in config.expand(project, task, curve.algorithm, "paper")
+            for cell in config.expand(project, task, curve.algorithm, tier)
         }
         for name in reading.names():
             try:
-                cell = config.resolve(project, task, name, "paper")
+                cell = config.resolve(project, task, name, tier)
             except RepriseError as fault:
                 raise RepriseError(f"{place}: {fault}") from None
             if cell.hash not in drawn:

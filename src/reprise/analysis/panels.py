@@ -125,6 +125,7 @@ def _steps_axis(axes, empty: bool) -> None:
     axes.set_xlabel("environment steps")
     axes.set_xlim(left=0)
     if empty:
+        axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "no complete run", transform=axes.transAxes, ha="center", va="center", color=style.MUTED)
 
 
@@ -211,7 +212,7 @@ def _leaders(axes, names: list[str], points: list[dict], looks: dict) -> None:
         if len(here) < 2:
             continue
         _, low, _, leader = here[0]
-        clear = low is not None and all(high is not None and low < high for _, _, high, _ in here[1:])
+        clear = low is not None and all(high is not None and low > high for _, _, high, _ in here[1:])
         axes.annotate(
             leader if clear else f"({leader})",
             (place, 1),
@@ -248,6 +249,7 @@ def games(statistics: dict):
         wins.append(f"{sum(a > b for a, b in zip(scores[0], rival, strict=True))} over {curve['label']}")
     leader = found[0]["label"]
     scatter.set(xlim=limits, ylim=limits, xlabel=f"the other: {SHARE}", ylabel=f"{leader}: {SHARE}")
+    scatter.xaxis.set_major_locator(MaxNLocator(6))
     scatter.set_title(f"{leader} wins of {len(names)} games: {', '.join(wins)}", loc="left", pad=4)
     places = np.arange(1, len(names) + 1)
     shifts = [(i - (len(found) - 1) / 2) * 0.24 for i in range(len(found))]

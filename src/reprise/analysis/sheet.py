@@ -13,7 +13,7 @@ from reprise.analysis import style
 from reprise.analysis.figures import footer, spec
 
 _ROW = {"title": 0.15, "legend": 0.134, "footer": 0.092, "stamp": 0.13}  # inches per line of text
-_LEFT, _RIGHT = 0.62, 0.12
+_LEFT, _RIGHT = 0.7, 0.12
 _XLABEL, _PANEL_TITLE = 0.42, 0.2
 
 

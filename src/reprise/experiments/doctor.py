@@ -10,12 +10,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+from packaging.requirements import Requirement
+
 from reprise import repository
 from reprise.experiments import machine
 
 LEAST_DISK_GB = 5.0
 LEAST_MEMORY_GB = 4.0
-REQUIREMENT = re.compile(r"^([A-Za-z0-9_.-]+)==([^\s;]+)")
 
 
 class Finding(NamedTuple):
@@ -55,13 +56,15 @@ def _packages(root: Path) -> list[Finding]:
     lock = root / "constraints.txt"
     if not lock.is_file():
         return [Finding("packages", "missing", f"{lock} is not there")]
-    wanted = dict(m.groups() for line in lock.read_text().splitlines() if (m := REQUIREMENT.match(line)))
+    wanted = [Requirement(line) for line in lock.read_text().splitlines() if line[:1].isalnum()]
     installed = {_plain(each.name): each.version for each in metadata.distributions()}
-    # A lock covers every platform: a package that is absent may belong to another one, so only versions are compared.
+    # A package that is absent may be one that only other platforms need, so only versions are compared.
     differing = [
-        f"{name} {installed[_plain(name)]} (locked {version})"
-        for name, version in wanted.items()
-        if _plain(name) in installed and installed[_plain(name)].partition("+")[0] != version.partition("+")[0]
+        f"{each.name} {installed[_plain(each.name)]} (locked {each.specifier})"
+        for each in wanted
+        if (each.marker is None or each.marker.evaluate())
+        and _plain(each.name) in installed
+        and not each.specifier.contains(installed[_plain(each.name)], prereleases=True)
     ]
     torch = installed.get("torch")
     return [

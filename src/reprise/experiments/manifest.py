@@ -34,6 +34,7 @@ def describe(training: Training) -> dict[str, Any]:
             "name": environment["name"],
             "version": environment["version"],
             "backend": training.environment.spec.backend,
+            "return_bounds": list(training.environment.spec.return_bounds),
         },
         "device": training.device.type,
         **training.commit,

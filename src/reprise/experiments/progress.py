@@ -34,14 +34,16 @@ class Progress:
         self._terminal = self.stream.isatty()
         self._interval = 0.2 if self._terminal else 10.0
         self._last = -math.inf
-        self._first: tuple[float, int] | None = None
+        self._first = (clock(), 0)
 
-    def update(self, env_steps: int, runs: int, mean_return: float, force: bool = False) -> None:
+    def start(self, env_steps: int) -> None:
+        """Measure the speed from here on: training begins, or goes on, at ``env_steps``."""
+        self._first = (self.clock(), env_steps)
+
+    def update(self, env_steps: int, runs: int, mean_return: float) -> None:
         """Report ``env_steps`` of one run, the number of ``runs`` trained together and the last evaluation's return."""
         now = self.clock()
-        if self._first is None:
-            self._first = (now, env_steps)
-        if not force and now - self._last < self._interval:
+        if now - self._last < self._interval:
             return
         self._last = now
         seconds, done = now - self._first[0], env_steps - self._first[1]

@@ -169,6 +169,8 @@ class Training:
         if not self._resume():
             seconds = self._evaluate()
             self.records.add_timing(0, 0, _seconds(evaluation_seconds=seconds))
+        if self.progress:
+            self.progress.start(self.env_steps)
         while self.update < self.updates and self.alive.any():
             if self.stop.requested:
                 self._checkpoint()
@@ -204,7 +206,9 @@ class Training:
         by_name = dict(zip(names, values, strict=False))
         self.records.add_training(self.update, self.env_steps, by_name, self.alive)
         seconds = _seconds(rollout_seconds=collected - begin, update_seconds=updated - collected)
-        if self.env_steps * self.budget["evaluations"] >= self.target * self.total:
+        # Target k * total / K, without rounding. With more targets than updates there is one evaluation per update.
+        evaluations = self.budget["evaluations"]
+        if self.target <= evaluations and self.env_steps * evaluations >= self.target * self.total:
             seconds["evaluation_seconds"] = self._evaluate()
         if self.update < self.updates and self.checkpoints.due():
             seconds["checkpoint_seconds"] = self._checkpoint()
@@ -212,15 +216,12 @@ class Training:
         self._report(by_name)
 
     def _evaluate(self) -> float:
-        """Evaluate now and move on to the first target k * total / K not yet reached; returns the seconds it took."""
+        """Evaluate now; the next target is the one after. Returns the seconds it took."""
         begin = time.monotonic()
         result = self.evaluator.evaluate(self.algorithm)
         self.records.add_evaluation(self.env_steps, result, self.alive)
         self.mean_return = float(result.returns[self.alive].mean()) if self.alive.any() else float("nan")
-        wanted = self.budget["evaluations"]
-        self.target = self.env_steps * wanted // self.total + 1
-        if self.target > wanted:
-            self.target = math.inf
+        self.target += 1
         return time.monotonic() - begin
 
     def _diverge(self, entry: dict[str, Any]) -> None:
@@ -240,7 +241,7 @@ class Training:
         }
         state = {
             "update": self.update,
-            "target": None if self.target == math.inf else self.target,
+            "target": self.target,
             "alive": self.alive.tolist(),
             "diverged": self.diverged,
             "mean_return": self.mean_return,
@@ -267,7 +268,7 @@ class Training:
             ) from error
         self.records.restore(tensors["rows"])
         self.update, self.diverged, self.started = state["update"], state["diverged"], state["started"]
-        self.target = math.inf if state["target"] is None else state["target"]
+        self.target = state["target"]
         self.alive = np.array(state["alive"], bool)
         self.mean_return = float(state["mean_return"])
         self.resumes, self.wall_before = state["resumes"] + 1, state["wall_seconds"]

@@ -1,0 +1,47 @@
+"""The numbers of every algorithm after three updates: when they move, its `version` must move too.
+
+The config hash of a run holds the versions of its algorithm and environment, so old results are told from new ones
+only if a change that moves numbers bumps one. To record anew after such a bump: python tests/learning/test_golden.py
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from play import Play
+
+GOLDEN = Path(__file__).with_name("golden.json")
+CELLS = ["dpo", "dpo@no_sqrt", "dpo@code", "dpo@code_shuffled", "ippo", "ippo@joint_ratio", "iql", "iql@rnn"]
+
+
+def measure(name: str, cache: Path) -> dict:
+    """Versions, and what three updates on the tiny game give two runs."""
+    small = {"batch_episodes": 2} if name.startswith("iql") else {}
+    play = Play("stochastic_game/s5n2a3", name, [0, 1], cache, hidden=16, **small)
+    metrics = [play.update() for _ in range(3)][-1]
+    config = play.cell.config
+    return {
+        "versions": [config["algorithm"]["version"], config["environment"]["version"]],
+        "metrics": {k: [float(x) for x in v] for k, v in sorted(metrics.items())},
+        "parameters": {k: float(p.abs().sum()) for k, p in sorted(play.algorithm.policy_state().items())},
+    }
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_numbers_move_only_with_the_version(name, tmp_path):
+    expected, found = json.loads(GOLDEN.read_text())[name], measure(name, tmp_path)
+    assert found["versions"] == expected["versions"], "version bumped: record the golden numbers anew (see above)"
+    for part in ("metrics", "parameters"):
+        assert found[part].keys() == expected[part].keys()
+        for key, value in expected[part].items():
+            assert found[part][key] == pytest.approx(value, rel=1e-3, abs=1e-5), (
+                f"{name}: {key} moved: bump the version"
+            )
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        numbers = {name: measure(name, Path(folder)) for name in CELLS}
+    GOLDEN.write_text(json.dumps(numbers, indent=1) + "\n")
