@@ -136,7 +136,7 @@ def tune(
 
     Every algorithm gets the same number of trials, on games that no figure uses.
 
-    Example: reprise tune shared --jobs 2
+    Example: reprise tune stochastic_game --jobs 2
     """
     project, _, _ = _project()
     device = _device(project, device)
@@ -145,7 +145,7 @@ def tune(
         raise unknown("search", name, searches, "config/tuning")
     from reprise.experiments import tuning
 
-    tuning.tune(project, name, device, jobs)
+    typer.echo(tuning.tune(project, name, device, jobs))
 
 
 @app.command()
@@ -220,11 +220,10 @@ def report(tier: Tier = None) -> None:
 
 @app.command()
 def compare(
-    file: Annotated[
-        Path, typer.Argument(help="Your evaluations: parquet or csv in the schema of docs/architecture.md.")
-    ],
+    file: Annotated[Path, typer.Argument(help="Your evaluations: parquet or csv, see docs/evaluations-schema.md.")],
     figure: Annotated[str, typer.Option(help="The figure to join, paper/figure.")],
     label: Annotated[str, typer.Option(help="What the legend calls your curve.")] = "yours",
+    task: Annotated[str | None, typer.Option(help="The panel to join, where a figure has several.")] = None,
     tier: Tier = None,
 ) -> None:
     """Put your own curves into a figure and judge them.
@@ -236,7 +235,7 @@ def compare(
         raise RepriseError(f"{file}: no such file")
     from reprise.analysis import compare
 
-    compare.compare(project, tier, figure, file, label)
+    compare.compare(project, tier, figure, file, label, task)
 
 
 @app.command()

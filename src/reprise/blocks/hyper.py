@@ -46,4 +46,4 @@ class Hyper:
 
     def _require(self, key: str) -> None:
         if key not in self._values[0]:
-            raise unknown("hyperparameter", key, self._values[0], "algorithm")
+            raise unknown("hyperparameter", key, self._values[0], "the algorithm reads what its YAML does not declare")

@@ -169,10 +169,7 @@ def task_seeds(project: Project, task: str, tier: str) -> tuple[int, ...]:
     project.task(task)
     budgets = project.tier(tier)
     own = budgets.tasks[task].seeds if task in budgets.tasks else None
-    environment = task.partition("/")[0]
-    if own is None and environment not in budgets.environments:
-        raise RepriseError(f"config/tiers/{tier}.yaml: environments: no budget for '{environment}', which {task} needs")
-    return own or budgets.environments[environment].seeds
+    return own or budgets.budget(task).seeds
 
 
 def _figure(project: Project, key: str, spec: schema.FigureSpec, tier: str) -> Figure:

@@ -189,7 +189,7 @@ def _resolved(project: Project, task: str, found: Target, tier: str) -> Cell:
     parameters: Merged = {key: (each.value, each.source) for key, each in environment.parameters.items()}
     _overlay(parameters, entry.parameters, environment.parameters)
     hyper = _hyperparameters(spec, environment.environment, task, found)
-    budget = _budget(project, environment.environment, task, tier)
+    budget = _budget(project, task, tier)
     config = {
         "environment": {
             "name": environment.environment,
@@ -232,11 +232,9 @@ def _overlay(merged: Merged, layer: schema.Overrides, declared: dict[str, schema
         merged[key] = (kinds.check(declared[key].kind, each.value, declared[key].choices), each.source)
 
 
-def _budget(project: Project, environment: str, task: str, tier: str) -> dict[str, int]:
+def _budget(project: Project, task: str, tier: str) -> dict[str, int]:
     found = project.tier(tier)
-    if environment not in found.environments:
-        raise RepriseError(f"config/tiers/{tier}.yaml: environments: no budget for '{environment}', which {task} needs")
-    base = found.environments[environment].model_dump(exclude_none=True, exclude={"seeds"})
+    base = found.budget(task).model_dump(exclude_none=True, exclude={"seeds"})
     override = found.tasks[task].model_dump(exclude_none=True, exclude={"seeds"}) if task in found.tasks else {}
     if "env_steps" in override or "updates" in override:
         base.pop("env_steps", None)

@@ -159,9 +159,19 @@ class Tier(Strict):
     tier: TierName
     stamp: Text | None
     batches: Count | None
+    default: Budget | None = None
     environments: dict[str, Budget]
     tasks: dict[str, BudgetOverride] = {}
     figures: dict[str, TierFigure] = {}
+
+    def budget(self, task: str) -> Budget:
+        """The budget of the environment of ``task``, or the tier's default. RepriseError when there is neither."""
+        environment = task.partition("/")[0]
+        found = self.environments.get(environment, self.default)
+        if found is None:
+            place = f"config/tiers/{self.tier}.yaml: environments"
+            raise RepriseError(f"{place}: no budget for '{environment}', which {task} needs, and no default")
+        return found
 
 
 class CurveSpec(Strict):
