@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -101,8 +100,3 @@ def machine() -> str:
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {processor['cpu']}, {processor['cores']} cores, "
         f"{processor['memory_gb']} GB; python {platform.python_version()}, {versions}; load average {load}"
     )
-
-
-def peak_mb() -> float:
-    """Peak memory of this process, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

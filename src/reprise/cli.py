@@ -205,7 +205,10 @@ def claims(tier: Tier = None) -> None:
 
 
 @app.command()
-def report(tier: Tier = None) -> None:
+def report(
+    tier: Tier = None,
+    pages: Annotated[bool, typer.Option("--pages", help="Instead, fill README.md and docs/ from claims.json.")] = False,
+) -> None:
     """Write results/<tier>/report.html, one file that opens offline.
 
     Figures, verdicts with numbers, coverage, hyper-parameters with sources, run times.
@@ -213,6 +216,11 @@ def report(tier: Tier = None) -> None:
     Example: reprise report --tier quick
     """
     project, tier, _ = _project(tier)
+    if pages:
+        from reprise.analysis import pages as documents
+
+        documents.fill(project)
+        return
     from reprise.analysis import report
 
     report.write(project, tier)

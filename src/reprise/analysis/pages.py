@@ -1,0 +1,90 @@
+"""The claims tables of README.md and docs/papers/*.md, made from claims.json: no number in them is typed by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from reprise.errors import RepriseError
+from reprise.experiments.runs import write_bytes
+
+TIERS = ("paper", "quick")
+IMAGES = {"dpo/fig01a": "docs/images/fig01a.png"}
+
+
+def fill(project) -> list[Path]:
+    """Fill the marked places of the pages from the judged tiers and copy the pictures shown; returns what changed.
+
+    README.md gets a line per claim of this version between `<!-- claims -->` and `<!-- /claims -->`; docs/papers/P.md
+    the same with the numbers between `<!-- results -->` and `<!-- /results -->`. RepriseError without claims.json.
+    """
+    judged = {tier: _claims(project.root / "results" / tier / "claims.json") for tier in TIERS}
+    judged = {tier: claims for tier, claims in judged.items() if claims}
+    if not judged:
+        raise RepriseError("results/quick/claims.json: no verdicts yet; run `snakemake --cores all`")
+    changed = [_put(project.root / "README.md", "claims", short_table(judged))]
+    for paper in project.papers:
+        page = project.root / "docs" / "papers" / f"{paper}.md"
+        if page.is_file() and "<!-- results -->" in page.read_text():
+            own = {tier: [c for c in claims if c["paper"] == paper] for tier, claims in judged.items()}
+            changed.append(_put(page, "results", long_table(own)))
+    for figure, image in IMAGES.items():
+        picture = next((p for t in TIERS if (p := project.root / f"figures/{t}/{figure}.png").is_file()), None)
+        if picture:
+            (project.root / image).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(picture, project.root / image)
+    return changed
+
+
+def _claims(path: Path) -> list[dict]:
+    return json.loads(path.read_text())["claims"] if path.is_file() else []
+
+
+def short_table(judged: dict[str, list[dict]]) -> str:
+    """A row per claim that some tier ran: its verdict, or the direction seen, at each tier."""
+    tiers = list(judged)
+    by_tier = {tier: {claim["id"]: claim for claim in claims} for tier, claims in judged.items()}
+    ran = [c for c in judged[tiers[0]] if any(by_tier[t][c["id"]]["verdict"] != "NOT_RUN" for t in tiers)]
+    lines = [
+        "| claim | statement | " + " | ".join(f"tier `{t}`" for t in tiers) + " |",
+        "|---" * (2 + len(tiers)) + "|",
+    ]
+    for claim in ran:
+        cells = " | ".join(_seen(by_tier[t][claim["id"]]) for t in tiers)
+        lines.append(f"| {claim['id']} | {_cell(claim['statement'])} | {cells} |")
+    rest = len(judged[tiers[0]]) - len(ran)
+    return "\n".join([*lines, "", f"{rest} more claims of the four papers are listed as NOT_RUN in this version."])
+
+
+def long_table(judged: dict[str, list[dict]]) -> str:
+    """Per tier, a row per claim that ran: where, statement, verdict, the sentence with the numbers."""
+    blocks = []
+    for tier, claims in judged.items():
+        lines = [f"Tier `{tier}`:", "", "| claim | where | statement | verdict and numbers |", "|---|---|---|---|"]
+        for c in claims:
+            if c["verdict"] != "NOT_RUN":
+                lines.append(f"| {c['id']} | {_cell(c['where'])} | {_cell(c['statement'])} | {_cell(c['sentence'])} |")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def _seen(claim: dict) -> str:
+    if claim["verdict"] == "INCONCLUSIVE" and claim["direction"]:
+        return f"INCONCLUSIVE ({claim['direction']})"
+    return claim["verdict"]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _put(page: Path, marker: str, text: str) -> Path:
+    """Replace what stands between `<!-- marker -->` and `<!-- /marker -->`."""
+    before = page.read_text(encoding="utf-8")
+    pattern = re.compile(f"(<!-- {marker} -->\n).*?(<!-- /{marker} -->)", re.DOTALL)
+    if not pattern.search(before):
+        raise RepriseError(f"{page}: no place marked `<!-- {marker} -->` ... `<!-- /{marker} -->`")
+    write_bytes(page, pattern.sub(lambda m: f"{m[1]}{text}\n{m[2]}", before).encode())
+    return page

@@ -1,0 +1,44 @@
+"""The claims tables in README.md and docs/ are those of the published claims.json."""
+
+import json
+import shutil
+
+import pytest
+
+from reprise.analysis import pages
+from reprise.experiments import config
+
+
+def claim(number: int, verdict: str, direction: str | None = None) -> dict:
+    return {
+        "id": f"dpo-{number:02}", "paper": "dpo", "where": "figure 1", "statement": f"a | b {number}",
+        "verdict": verdict, "direction": direction, "sentence": f"{verdict}: {number}",
+    }  # fmt: skip
+
+
+def test_tables_show_each_tiers_verdict_and_leave_out_what_never_ran():
+    judged = {
+        "paper": [claim(1, "REPRODUCED"), claim(2, "NOT_RUN"), claim(3, "NOT_RUN")],
+        "quick": [claim(1, "INCONCLUSIVE", "as claimed"), claim(2, "PARTLY"), claim(3, "NOT_RUN")],
+    }
+    table = pages.short_table(judged)
+    assert "| dpo-01 | a \\| b 1 | REPRODUCED | INCONCLUSIVE (as claimed) |" in table
+    assert "| dpo-02 | a \\| b 2 | NOT_RUN | PARTLY |" in table
+    assert "dpo-03" not in table
+    assert "1 more claims" in table
+
+
+def test_the_pages_in_the_repository_are_filled_from_the_published_claims(repository_root, tmp_path):
+    published = [t for t in pages.TIERS if (repository_root / "results" / t / "claims.json").is_file()]
+    if not published:
+        pytest.skip("no tier is published yet: results/*/claims.json is missing")
+    for name in ("config", "docs"):
+        shutil.copytree(repository_root / name, tmp_path / name)
+    shutil.copy(repository_root / "README.md", tmp_path)
+    for tier in published:
+        (tmp_path / "results" / tier).mkdir(parents=True)
+        shutil.copy(repository_root / "results" / tier / "claims.json", tmp_path / "results" / tier)
+    for page in pages.fill(config.load(tmp_path)):
+        name = page.relative_to(tmp_path)
+        assert page.read_text() == (repository_root / name).read_text(), f"{name}: run `reprise report --pages`"
+    assert json.loads((tmp_path / "results" / published[0] / "claims.json").read_text())["claims"]
