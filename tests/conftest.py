@@ -17,7 +17,14 @@ def repository_root() -> Path:
 
 
 def pytest_collection_modifyitems(items):
-    """Skip tests marked `cuda`, with the reason, on a machine without a CUDA device."""
+    """Deal files to xdist's workers; skip tests marked `cuda`, with the reason, where there is no CUDA device.
+
+    The workflow tests share one smoke run, so they stay together, and start first, since they take longest.
+    """
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group("workflow" if folder == "workflow" else str(item.path)))
+    items.sort(key=lambda item: item.path.parent.name != "workflow")
     marked = [item for item in items if item.get_closest_marker("cuda")]
     if not marked:
         return

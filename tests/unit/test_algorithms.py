@@ -145,20 +145,33 @@ def test_coefficients_follow_equation_20():
     assert float(learner.adapt(torch.zeros(2, 3), torch.ones(2, 3), target).max()) == 0.0
 
 
-def test_coefficients_see_the_whole_batch_after_the_last_epoch():
-    learner = make(DPO, "dpo")
-    perturb(learner)
+@pytest.mark.parametrize("variant", ["dpo", "dpo@code"])
+def test_coefficients_see_the_divergence_that_the_variant_says(variant):
+    """The paper: the whole batch after the last epoch. The released code: the last epoch, before its step."""
     data = rollout(2)
-    before = {k: p.clone() for k, p in learner.actor.parameters.items()}
-    metrics = learner.update(data)
-    batch_states = by_agent(data.observations, 2)
-    old, new = (learner.log_policy(p, None, None) for p in (before, learner.actor.parameters))
-    kl = distributions.kl(old, new).gather(2, batch_states).mean(-1)
-    torch.testing.assert_close(metrics["kl"], kl.mean(1), rtol=1e-3, atol=1e-7)
-    assert float(kl.min()) > 0
-    factor = torch.where(kl > 0.15, 2.0, torch.where(kl < 0.1 / 1.5, 0.5, 1.0))
-    torch.testing.assert_close(learner.beta_1, 0.01 * factor)
-    torch.testing.assert_close(learner.beta_2, 0.01 * factor)
+
+    def updated(**changes):
+        learner = make(DPO, variant, delta=1.0, **changes)
+        perturb(learner)
+        before = {k: p.clone() for k, p in learner.actor.parameters.items()}
+        metrics = learner.update(data)
+        old, new = (learner.log_policy(p, None, None) for p in (before, learner.actor.parameters))
+        kl = distributions.kl(old, new).gather(2, by_agent(data.observations, 2)).mean(-1)
+        torch.testing.assert_close(metrics["kl"], kl.mean(1), rtol=1e-3, atol=1e-7)
+        return learner, kl
+
+    learner, after = updated()
+    last = learner.last_kl
+    after = after.mean(1, keepdim=True).expand_as(after) if learner.hyper.share_penalty else after
+    between = float((after + last)[0, 0]) / 2  # a target between the two tells which one the rule looked at
+    learner, _ = updated(d_target=between)
+    seen, other = (after, last) if variant == "dpo" else (last, after)
+    assert (seen[0, 0] > between) != (other[0, 0] > between)
+    start = learner.hyper.beta_2
+    expected = start * torch.where(seen > between, 2.0, 0.5)
+    torch.testing.assert_close(learner.beta_2, expected)
+    if variant == "dpo":
+        torch.testing.assert_close(learner.beta_1, expected)
 
 
 @pytest.mark.parametrize("variant", ["ippo", "ippo@joint_ratio"])

@@ -24,7 +24,8 @@ def clip_by_agent(gradients: Tensors, limit: float) -> torch.Tensor:
     """
     norm = agent_norm(gradients)
     factor = (limit / (norm + 1e-6)).clamp(max=1.0)
-    if bool((factor < 1.0).any()):
+    # On a GPU the question would cost a synchronisation, on a processor the multiplication costs more.
+    if norm.is_cuda or bool((factor < 1.0).any()):
         for g in gradients.values():
             g.mul_(factor.view(*factor.shape, *[1] * (g.dim() - 2)))
     return norm
@@ -50,7 +51,7 @@ class Adam:
             self.steps += 1
             number = self.steps
         names = list(gradients)
-        count = [torch.tensor(float(number))] * len(names)
+        count = [torch.tensor(float(number), device=self.first[names[0]].device)] * len(names)
         torch._fused_adam_(
             [self.parameters[k][runs] for k in names],
             [gradients[k] for k in names],
