@@ -157,9 +157,10 @@ def shares() -> str:
     rows = [[name.replace("_seconds", ""), value, f"{100 * value / inside:.1f} %"] for name, value in seconds.items()]
     rows.append(["start and end of the process", ran.cost.wall - inside, ""])
     steps = manifest["env_steps"] * len(manifest["seeds"])
+    copies = manifest["cells"][0]["config"]["algorithm"]["hyperparameters"]["copies"]
     title = (
-        f"dpo, 5 seeds, {manifest['env_steps']:,} env steps each: {ran.cost.wall:.1f} s wall, "
-        f"{ran.cost.cpu:.1f} s CPU, {steps / ran.cost.wall:,.0f} steps/s wall, "
+        f"dpo, 5 seeds, {copies} episodes per update, {manifest['env_steps']:,} env steps each: "
+        f"{ran.cost.wall:.1f} s wall, {ran.cost.cpu:.1f} s CPU, {steps / ran.cost.wall:,.0f} steps/s wall, "
         f"{steps / ran.cost.cpu:,.0f} per CPU-s, peak {ran.peak_mb:.0f} MB"
     )
     return f"{title}\n\n{table(['part', 'seconds wall', 'share of the loop (checkpoints: at most 2 %)'], rows)}"
@@ -200,8 +201,11 @@ PARTS = {"start": start, "grid": grid, "game": game, "shares": shares, "workflow
 def main() -> None:
     """Measure the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=f"{', '.join(PARTS)} (all)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)")
     options = parser.parse_args()
+    unknown = set(options.parts) - PARTS.keys()
+    if unknown:
+        parser.error(f"unknown part {', '.join(sorted(unknown))}; parts: {', '.join(PARTS)}")
     print(machine(), flush=True)
     for name in options.parts or PARTS:
         print(f"\n### {name}\n\n{PARTS[name]()}", flush=True)

@@ -23,7 +23,14 @@ from reprise.experiments.rollouts import Collector
 
 TASK = "stochastic_game/s100n6a5"
 STATES, AGENTS, ACTIONS, HIDDEN, EPOCHS, EPISODE = 100, 6, 5, 128, 15, 100
-FIXED = {"hidden": HIDDEN, "epochs": EPOCHS, "layer_norm": False, "learner_steps": 1, "recurrent": False}
+FIXED = {
+    "hidden": HIDDEN,
+    "epochs": EPOCHS,
+    "layer_norm": False,
+    "learner_steps": 1,
+    "batch_episodes": 32,
+    "recurrent": False,
+}
 CACHE = ROOT / "results" / "cache"
 
 

@@ -9,6 +9,10 @@ from reprise.analysis import pages
 from reprise.experiments import config
 
 
+def _not_tables(_folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if not name.endswith(".csv")]
+
+
 def claim(number: int, verdict: str, direction: str | None = None) -> dict:
     return {
         "id": f"dpo-{number:02}", "paper": "dpo", "where": "figure 1", "statement": f"a | b {number}",
@@ -38,6 +42,7 @@ def test_the_pages_in_the_repository_are_filled_from_the_published_claims(reposi
     for tier in published:
         (tmp_path / "results" / tier).mkdir(parents=True)
         shutil.copy(repository_root / "results" / tier / "claims.json", tmp_path / "results" / tier)
+    shutil.copytree(repository_root / "results" / "tuning", tmp_path / "results" / "tuning", ignore=_not_tables)
     for page in pages.fill(config.load(tmp_path)):
         name = page.relative_to(tmp_path)
         assert page.read_text() == (repository_root / name).read_text(), f"{name}: run `reprise report --pages`"

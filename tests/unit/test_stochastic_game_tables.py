@@ -217,3 +217,12 @@ def test_an_unusable_cache_folder_is_a_plain_error(tmp_path):
 def test_a_game_too_large_for_the_disk_is_refused(tmp_path):
     with pytest.raises(RepriseError, match="are free"):
         open_tables(replace(GAME, agents=20), tmp_path)
+
+
+def test_a_process_maps_a_game_once_and_lets_it_go(tmp_path):
+    first, second = (tables_module.shared_tables(TINY, tmp_path) for _ in range(2))
+    assert first is second
+    key = (TINY, tmp_path.resolve())
+    assert key in tables_module._OPEN
+    del first, second
+    assert key not in tables_module._OPEN

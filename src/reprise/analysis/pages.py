@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -30,6 +31,9 @@ def fill(project) -> list[Path]:
         if page.is_file() and "<!-- results -->" in page.read_text():
             own = {tier: [c for c in claims if c["paper"] == paper] for tier, claims in judged.items()}
             changed.append(_put(page, "results", long_table(own)))
+        for search in sorted((project.root / "results" / "tuning").glob("*.csv")):
+            if page.is_file() and f"<!-- tuning {search.stem} -->" in page.read_text():
+                changed.append(_put(page, f"tuning {search.stem}", search_table(search)))
     for figure, image in IMAGES.items():
         picture = next((p for t in TIERS if (p := project.root / f"figures/{t}/{figure}.png").is_file()), None)
         if picture:
@@ -68,6 +72,26 @@ def long_table(judged: dict[str, list[dict]]) -> str:
                 lines.append(f"| {c['id']} | {_cell(c['where'])} | {_cell(c['statement'])} | {_cell(c['sentence'])} |")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def search_table(path: Path) -> str:
+    """The declared search at a glance: per shared setting, each algorithm's best mean score and its knob there."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    best: dict[tuple[str, str], dict] = {}
+    for row in rows:
+        key = (row["shared"] or "(its own)", row["algorithm"])
+        if key not in best or float(row["mean"]) > float(best[key]["mean"]):
+            best[key] = row
+    algorithms = list(dict.fromkeys(row["algorithm"] for row in rows))
+    settings = list(dict.fromkeys(setting for setting, _ in best))
+    settings.sort(key=lambda s: -max(float(best[s, a]["mean"]) for a in algorithms if (s, a) in best))
+    lines = ["| shared setting | " + " | ".join(algorithms) + " |", "|---" * (1 + len(algorithms)) + "|"]
+    for setting in settings:
+        cells = [best.get((setting, algorithm)) for algorithm in algorithms]
+        shown = [f"{float(c['mean']):.0f} ({c['knob']})" if c else "" for c in cells]
+        lines.append(f"| {setting} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
 
 
 def _seen(claim: dict) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -85,19 +86,15 @@ class StackedMLP:
 
         ``loss_of`` maps outputs [R', N, D, out] to losses [R', N] and is differentiated by autograd; the layers are
         differentiated here, into buffers that are used again (the gradients hold until the next call): at these
-        sizes autograd's fresh memory costs as much as the matrix products. With LayerNorm autograd does it all.
+        sizes autograd's fresh memory costs as much as the matrix products.
         """
-        if self.layer_norm:
-            leaves = {k: p.detach().requires_grad_() for k, p in parameters.items()}
-            loss = loss_of(self.forward(leaves, inputs))
-            return loss.detach(), dict(zip(leaves, torch.autograd.grad(loss.sum(), list(leaves.values())), strict=True))
         with torch.no_grad():
-            activations = self._forward_into_buffers(parameters, inputs)
-        output = activations[-1].detach().requires_grad_()
+            layers, output = self._forward_into_buffers(parameters, inputs)
+        output = output.detach().requires_grad_()
         loss = loss_of(output)
         (gradient,) = torch.autograd.grad(loss.sum(), output)
         with torch.no_grad():
-            return loss.detach(), self._backward_into_buffers(parameters, inputs, activations, gradient)
+            return loss.detach(), self._backward_into_buffers(parameters, layers, gradient)
 
     def _buffer(self, key: str, like: torch.Tensor, shape: torch.Size | tuple[int, ...]) -> torch.Tensor:
         held = self._buffers.get(key)
@@ -105,38 +102,72 @@ class StackedMLP:
             held = self._buffers[key] = torch.empty(shape, dtype=like.dtype, device=like.device)
         return held
 
-    def _forward_into_buffers(self, parameters, inputs) -> list[torch.Tensor]:
-        hidden, activations, last = inputs, [], len(self.sizes) - 2
+    def _forward_into_buffers(self, parameters, inputs) -> tuple[list[_Layer], torch.Tensor]:
+        hidden, layers, last = inputs, [], len(self.sizes) - 2
         for i in range(last + 1):
             w, b = parameters[f"w{i}"], parameters[f"b{i}"]
             rows = self.sizes[0] if inputs is None else inputs.shape[2]
+            layer = _Layer(hidden, hidden)
+            if self.layer_norm:
+                if hidden is None:
+                    hidden = torch.eye(rows, dtype=w.dtype, device=w.device).expand(*w.shape[:2], -1, -1)
+                layer = self._normalised(i, parameters, hidden)
             out = self._buffer(f"h{i}", w, (*w.shape[:2], rows, w.shape[3]))
-            if hidden is None:
+            if layer.fed is None:
                 torch.add(w, b, out=out)
             else:
-                torch.bmm(hidden.flatten(0, 1), w.flatten(0, 1), out=out.flatten(0, 1))
+                torch.bmm(layer.fed.flatten(0, 1), w.flatten(0, 1), out=out.flatten(0, 1))
                 out.add_(b)
             hidden = out if i == last else torch.relu_(out)
-            activations.append(hidden)
-        return activations
+            layers.append(layer)
+        return layers, hidden
 
-    def _backward_into_buffers(self, parameters, inputs, activations, gradient) -> dict[str, torch.Tensor]:
+    def _normalised(self, i: int, parameters, hidden: torch.Tensor) -> _Layer:
+        """LayerNorm before layer ``i``, with what its derivative needs."""
+        normal, mean, scale = torch.native_layer_norm(hidden, hidden.shape[-1:], None, None, LAYER_NORM_EPS)
+        fed = self._buffer(f"n{i}", normal, normal.shape)
+        torch.addcmul(parameters[f"c{i}"], normal, parameters[f"g{i}"], out=fed)
+        return _Layer(hidden, fed, normal, mean, scale)
+
+    def _backward_into_buffers(self, parameters, layers: list[_Layer], gradient) -> dict[str, torch.Tensor]:
         gradients = {}
-        for i in range(len(self.sizes) - 2, -1, -1):
-            w, below = parameters[f"w{i}"], activations[i - 1] if i else inputs
+        for i in range(len(layers) - 1, -1, -1):
+            w, layer = parameters[f"w{i}"], layers[i]
             gradients[f"b{i}"] = gradient.sum(2, keepdim=True)
-            if below is None:
+            if layer.fed is None:  # one-hot inputs in order: the product with the identity
                 gradients[f"w{i}"] = gradient
                 break
-            gw = self._buffer(f"gw{i}", w, w.shape)
+            gradients[f"w{i}"] = gw = self._buffer(f"gw{i}", w, w.shape)
             flat = gradient.flatten(0, 1)
-            torch.bmm(below.flatten(0, 1).transpose(1, 2), flat, out=gw.flatten(0, 1))
-            gradients[f"w{i}"] = gw
-            if i:
-                down = self._buffer(f"gh{i}", w, below.shape)
-                torch.bmm(flat, w.flatten(0, 1).transpose(1, 2), out=down.flatten(0, 1))
-                gradient = torch.ops.aten.threshold_backward.grad_input(down, below, 0, grad_input=down)
+            torch.bmm(layer.fed.flatten(0, 1).transpose(1, 2), flat, out=gw.flatten(0, 1))
+            if i == 0 and layer.normal is None:
+                break
+            down = self._buffer(f"gh{i}", w, layer.fed.shape)
+            torch.bmm(flat, w.flatten(0, 1).transpose(1, 2), out=down.flatten(0, 1))
+            if layer.normal is not None:
+                gradients[f"g{i}"] = (down * layer.normal).sum(2, keepdim=True)
+                gradients[f"c{i}"] = down.sum(2, keepdim=True)
+                if i == 0:
+                    break
+                down, _, _ = torch.ops.aten.native_layer_norm_backward(
+                    down.mul_(parameters[f"g{i}"]), layer.hidden, layer.hidden.shape[-1:], layer.mean, layer.scale,
+                    None, None, [True, False, False],
+                )  # fmt: skip
+            gradient = torch.ops.aten.threshold_backward.grad_input(down, layer.hidden, 0, grad_input=down)
         return {k: gradients[k] for k in parameters}
+
+
+class _Layer(NamedTuple):
+    """What a layer's derivative needs: the activations below it, what its product was fed, and its LayerNorm's parts.
+
+    ``hidden`` is after the ReLU below (None: one-hot inputs in order); ``fed`` is ``hidden`` itself without LayerNorm.
+    """
+
+    hidden: torch.Tensor | None
+    fed: torch.Tensor | None
+    normal: torch.Tensor | None = None
+    mean: torch.Tensor | None = None
+    scale: torch.Tensor | None = None
 
 
 def _affine(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -51,7 +51,7 @@ class Adam:
             self.steps += 1
             number = self.steps
         names = list(gradients)
-        count = [torch.tensor(float(number), device=self.first[names[0]].device)] * len(names)
+        count = [torch.full((), float(number), device=self.first[names[0]].device)] * len(names)
         torch._fused_adam_(
             [self.parameters[k][runs] for k in names],
             [gradients[k] for k in names],

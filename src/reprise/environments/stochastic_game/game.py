@@ -13,7 +13,7 @@ from torch import Tensor
 from reprise.blocks.streams import BlockUniforms, Streams
 from reprise.environments.protocol import Discrete, Spec, Transition
 from reprise.environments.stochastic_game import solve
-from reprise.environments.stochastic_game.tables import Game, Tables, cached_references, open_tables
+from reprise.environments.stochastic_game.tables import Game, Tables, cached_references, shared_tables
 from reprise.errors import RepriseError
 
 # Steps of uniform numbers drawn at once. Part of what a run's numbers are: changing it changes the version.
@@ -72,7 +72,9 @@ class StochasticGame:
         base, per_run = int(parameters["game_seed"]), bool(parameters["game_per_run"])
         played = [base + seed if per_run else base for seed in self.seeds]
         distinct = sorted(set(played))
-        self._tables = [open_tables(Game(states, agents, actions, low, high, width, seed), cache) for seed in distinct]
+        self._tables = [
+            shared_tables(Game(states, agents, actions, low, high, width, seed), cache) for seed in distinct
+        ]
         self._game_of_run = [distinct.index(seed) for seed in played]
         self._place_tables()
         rows = len(self.seeds) * copies

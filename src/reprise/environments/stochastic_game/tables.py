@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import numpy as np
 from filelock import FileLock
@@ -76,6 +77,9 @@ class Tables:
     transitions: np.ndarray
 
 
+_OPEN: WeakValueDictionary[tuple[Game, Path], Tables] = WeakValueDictionary()
+
+
 def draw_state(game: Game, state: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw one state's rewards, float32 [J], and transition rows, float32 [J, S] (DPO section 4.1; released game file).
 
@@ -126,6 +130,16 @@ def open_tables(game: Game, cache: Path) -> Tables:
         raise _unusable(game, folder, error) from error
     if tables is None:
         raise RepriseError(f"{folder}: the game's tables do not read back as written; is the disk sound?")
+    return tables
+
+
+def shared_tables(game: Game, cache: Path) -> Tables:
+    """``open_tables``, once per process and game for as long as somebody holds the tables: a training and its
+    evaluation play the same game, and a second mapping would be verified again and count twice as memory."""
+    key = (game, Path(cache).resolve())
+    tables = _OPEN.get(key)
+    if tables is None:
+        tables = _OPEN[key] = open_tables(game, cache)
     return tables
 
 
