@@ -60,6 +60,9 @@ def test_outputs_and_gradients_equal_per_agent_networks(net, one_hot):
             for i, linear in enumerate(linears):
                 torch.testing.assert_close(gradients[f"w{i}"][run, agent], linear.weight.grad.T, rtol=1e-3, atol=1e-4)
                 torch.testing.assert_close(gradients[f"b{i}"][run, agent, 0], linear.bias.grad, rtol=1e-3, atol=1e-4)
+            for i, norm in enumerate(m for m in single if isinstance(m, torch.nn.LayerNorm)):
+                torch.testing.assert_close(gradients[f"g{i}"][run, agent, 0], norm.weight.grad, rtol=1e-3, atol=1e-4)
+                torch.testing.assert_close(gradients[f"c{i}"][run, agent, 0], norm.bias.grad, rtol=1e-3, atol=1e-4)
 
 
 def test_all_one_hot_inputs_equal_the_identity_matrix(net):
