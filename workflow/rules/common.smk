@@ -152,5 +152,12 @@ def env_steps(cohort):
     return sum(cell.config["budget"].get("env_steps") or 0 for cell in cohort.cells) * len(cohort.seeds)
 
 
+def work(cohort):
+    """About how long a cohort takes, in arbitrary units: an update costs nearly the same however many copies feed it."""
+    cells = [cell.config for cell in cohort.cells]
+    steps = [c["budget"].get("env_steps", 0) / c["algorithm"]["hyperparameters"].get("copies", 1) for c in cells]
+    return int(sum(steps) * len(cohort.seeds))
+
+
 BATCHES = grid_of(TIER).batches if PROJECT.tier(TIER).batches else []
 GPU = on_gpu()

@@ -8,7 +8,7 @@ rule train:
     benchmark:
         "results/{tier}/benchmarks/train/{environment}/{task}/{cell}/seeds-{first}-{last}.tsv"
     # The longest first, so that the last core is not left alone with it.
-    priority: lambda wildcards: min(env_steps(cohort_at(wildcards)) // 1000, 1_000_000)
+    priority: lambda wildcards: min(work(cohort_at(wildcards)) // 1000, 1_000_000)
     group:
         lambda wildcards: "short_cohorts" if env_steps(cohort_at(wildcards)) < SHORT_ENV_STEPS else None
     threads: 1
