@@ -36,6 +36,7 @@ def write(root: Path, **hyperparameters) -> Path:
     real = repository.root(Path(__file__).parent) / "config"
     algorithm = yaml.safe_load((real / "algorithms" / "ippo.yaml").read_text())
     algorithm.pop("variants", None)
+    algorithm.pop("environments", None)  # values for the real games
     for key, value in {**SMALL, **hyperparameters}.items():
         algorithm["hyperparameters"][key]["value"] = value
     algorithm["sweeps"] = {"clips": _sweep("clip", 0.01, 0.3), "entropies": _sweep("entropy", 0.5, 1e38)}

@@ -192,3 +192,14 @@ def test_no_quadratic_work(root):
     made = grid.build(project, "quick")
     assert sum(len(cohort.cells) for cohort in made.cohorts) >= 8 * 499
     assert time.process_time() - start < 3
+
+
+def test_a_sweeps_name_means_its_own_cohort_and_not_the_cell_that_one_setting_equals(repository_root):
+    """Otherwise the sweep's job would train that cell too, beside the job that the workflow starts for it."""
+    project = config.load(repository_root)
+    task, seeds = "stochastic_game/s100n6a5", (0, 1)
+    (sweep,) = grid.cohort(project, "smoke", task, "dpo@delta_omega", seeds)
+    assert sweep.name == "dpo@delta_omega"
+    assert "delta1.5_omega2" not in [cell.setting for cell in sweep.cells]
+    (setting,) = grid.cohort(project, "smoke", task, "dpo@delta1.5_omega2", seeds)
+    assert setting.name == "dpo"

@@ -151,13 +151,14 @@ def build(project: Project, tier: str, papers: Iterable[str] | None = None) -> G
 def cohort(project: Project, tier: str, task: str, name: str, wanted: Iterable[int]) -> list[Cohort]:
     """The cohorts that train ``name`` on ``task`` for the seeds ``wanted``: what a command line asks for.
 
-    A setting trains with its sweep, and seeds held by complete run folders stay there.
+    A setting trains with its sweep, and seeds held by complete run folders stay there. A sweep's name means the cohort
+    of that name: a setting that equals another cell is trained as that cell, by the job of that name.
     """
     project.tier(tier)
-    cells = resolution.expand(project, task, name, tier)
+    names = list(dict.fromkeys(cell.cohort for cell in resolution.expand(project, task, name, tier)))
     cohorts = [
         each
-        for key in dict.fromkeys(cell.cohort for cell in cells)
+        for key in ([name] if name in names else names)
         for each in _cohorts(project, tier, task, key, set(wanted))
     ]
     _distinct_paths(cohorts)
