@@ -12,20 +12,19 @@ from __future__ import annotations
 
 import torch
 
-from reprise.blocks.divergence import Freezer
 from reprise.blocks.hyper import Hyper
+from reprise.blocks.learner import DiscreteLearner
 from reprise.blocks.networks import StackedMLP
 from reprise.blocks.optimiser import RMSprop, clip_by_agent
 from reprise.blocks.recurrent import StackedGRU
 from reprise.blocks.replay import EpisodeReplay
 from reprise.blocks.rollout import Rollout, by_run
-from reprise.blocks.streams import BlockUniforms, Streams
-from reprise.errors import RepriseError
+from reprise.blocks.streams import BlockUniforms
 
 Tensors = dict[str, torch.Tensor]
 
 
-class IQL:
+class IQL(DiscreteLearner):
     """R x N independent Q-learners for discrete actions.
 
     Hyperparameters: hidden, lr, rms_alpha, rms_eps, gradient_clip, gamma, double_q, epsilon_start, epsilon_end,
@@ -34,11 +33,7 @@ class IQL:
     """
 
     def __init__(self, spec, hyper: Hyper, seeds, copies: int, device):
-        self.spec, self.hyper, self.copies, self.device = spec, hyper, copies, torch.device(device)
-        if not hasattr(spec.actions, "n"):
-            raise RepriseError(f"task {spec.name}: continuous actions; iql needs discrete ones")
-        self.runs, self.agents, self.choices = len(seeds), spec.agents, spec.actions.n
-        self.streams = Streams(seeds, device)
+        super().__init__(spec, hyper, seeds, copies, device)
         self.tabular = not hyper.recurrent
         size, hidden = spec.observation_size, hyper.hidden
         if hyper.recurrent:
@@ -51,10 +46,8 @@ class IQL:
         self.optimiser = RMSprop(self.network.parameters, hyper.lr, hyper.rms_alpha, hyper.rms_eps)
         self.replay = EpisodeReplay(self.streams, hyper.replay_episodes)
         self.uniforms = BlockUniforms(self.streams, "action", (copies, self.agents, 2))
-        self.freezer = Freezer(self.runs, self.device)
-        self.updates = self.env_steps = 0
+        self.env_steps = 0
         self.copied = torch.zeros(self.runs, dtype=torch.int64)  # episodes at the last copy to the target
-        self._table: torch.Tensor | None = None
 
     # ---- acting -----------------------------------------------------------------------------------------------
 
@@ -77,20 +70,14 @@ class IQL:
     @torch.no_grad()
     def _values(self, observations: torch.Tensor, memory):
         """Q-values [B, N, A] and the hidden state after this step."""
-        copies = len(observations) // self.runs
-        if self.hyper.recurrent:
-            inputs, hidden = self._inputs(observations, memory["last"]), memory["hidden"]
-            stacked = (x.unflatten(0, (self.runs, copies)).transpose(1, 2) for x in (inputs, hidden))
-            q, hidden = self.network.step(self.network.parameters, *stacked)
-            return q.transpose(1, 2).flatten(0, 1), hidden.transpose(1, 2).flatten(0, 1)
-        if self.spec.one_hot:
-            if self._table is None:
-                self._table = self.network(self.network.parameters, None).flatten(0, 2)
-            network = torch.arange(self.runs * self.agents, device=self.device).view(self.runs, 1, self.agents)
-            index = network * self.spec.observation_size + observations.view(self.runs, copies, self.agents)
-            return self._table[index.flatten()].view(-1, self.agents, self.choices), None
-        inputs = observations.unflatten(0, (self.runs, copies)).transpose(1, 2)
-        return self.network(self.network.parameters, inputs).transpose(1, 2).flatten(0, 1), None
+        if not self.hyper.recurrent:
+            return self.outputs(lambda x: self.network(self.network.parameters, x), observations), None
+        stacked = (
+            x.unflatten(0, (self.runs, len(x) // self.runs)).transpose(1, 2)
+            for x in (self._inputs(observations, memory["last"]), memory["hidden"])
+        )
+        q, hidden = self.network.step(self.network.parameters, *stacked)
+        return q.transpose(1, 2).flatten(0, 1), hidden.transpose(1, 2).flatten(0, 1)
 
     def _inputs(self, observations: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
         """Observation and last action (-1: zeros) as one vector: [..., O + A]."""
@@ -120,12 +107,6 @@ class IQL:
             random = (available.cumsum(-1) >= rank.unsqueeze(-1)).int().argmax(-1)
         actions = torch.where(explore, random, actions)
         return actions, {}, None if memory is None else memory | {"last": actions}
-
-    def probabilities(self, observations) -> torch.Tensor:
-        """The greedy policy at one-hot observations [R, N, S] as probabilities [R, N, S, A]."""
-        q, _ = self._values(observations.transpose(1, 2).flatten(0, 1), None)
-        greedy = torch.nn.functional.one_hot(q.argmax(-1), self.choices).float()
-        return greedy.unflatten(0, (self.runs, -1)).transpose(1, 2)
 
     # ---- learning ---------------------------------------------------------------------------------------------
 
@@ -241,16 +222,6 @@ class IQL:
                 self.target[k][chosen] = p[chosen]
 
     # ---- state ------------------------------------------------------------------------------------------------
-
-    @property
-    def alive(self) -> torch.Tensor:
-        """Which runs have not diverged: [R] bool."""
-        return self.freezer.alive
-
-    @property
-    def divergences(self) -> list[dict]:
-        """What froze each diverged run."""
-        return self.freezer.divergences
 
     def learned(self) -> Tensors:
         """Every tensor an update changes, leading dimension R."""

@@ -13,13 +13,12 @@ import torch
 
 from reprise.blocks import distributions
 from reprise.blocks.advantages import gae, normalise
-from reprise.blocks.divergence import Freezer
 from reprise.blocks.hyper import Hyper
+from reprise.blocks.learner import DiscreteLearner
 from reprise.blocks.networks import StackedMLP
 from reprise.blocks.optimiser import Adam, clip_by_agent
 from reprise.blocks.rollout import Rollout, by_agent, by_run
-from reprise.blocks.streams import BlockUniforms, Streams
-from reprise.errors import RepriseError
+from reprise.blocks.streams import BlockUniforms
 
 Tensors = dict[str, torch.Tensor]
 CPU_CHUNK = 12  # at most so many runs; measured in benchmarks/
@@ -100,7 +99,7 @@ class Batch:
         )  # fmt: skip
 
 
-class IndependentActorCritic:
+class IndependentActorCritic(DiscreteLearner):
     """R x N independent actor-critic learners for discrete actions.
 
     Args: the contract of docs/architecture.md: environment ``spec``, hyperparameters, one seed per run, copies per
@@ -109,14 +108,8 @@ class IndependentActorCritic:
     advantage_normalisation, advantage_eps, entropy, value_clip, shuffle_rows, rollout_length.
     """
 
-    tabular = True  # the greedy policy depends on the observation alone
-
     def __init__(self, spec, hyper: Hyper, seeds, copies: int, device):
-        self.spec, self.hyper, self.copies, self.device = spec, hyper, copies, torch.device(device)
-        if not hasattr(spec.actions, "n"):
-            raise RepriseError(f"task {spec.name}: continuous actions; this algorithm's networks are categorical")
-        self.runs, self.agents, self.choices = len(seeds), spec.agents, spec.actions.n
-        self.streams = Streams(seeds, device)
+        super().__init__(spec, hyper, seeds, copies, device)
         layers = [spec.observation_size, *[hyper.hidden] * 2]
         norm = hyper.layer_norm
         self.actor = StackedMLP(self.streams, "actor", self.agents, [*layers, self.choices], norm, hyper.actor_gain)
@@ -124,9 +117,6 @@ class IndependentActorCritic:
         self.actor_optimiser = Adam(self.actor.parameters, hyper.actor_lr, hyper.adam_eps)
         self.critic_optimiser = Adam(self.critic.parameters, hyper.critic_lr, hyper.adam_eps)
         self.uniforms = BlockUniforms(self.streams, "action", (copies, self.agents))
-        self.updates = 0
-        self.freezer = Freezer(self.runs, self.device)
-        self._table: torch.Tensor | None = None
 
     # ---- acting -----------------------------------------------------------------------------------------------
 
@@ -134,40 +124,21 @@ class IndependentActorCritic:
         """Steps per copy between updates; the episode limit unless the config says otherwise."""
         return self.hyper.rollout_length or self.spec.episode_limit
 
-    def initial_memory(self, rows: int) -> None:
-        """Feed-forward: no memory."""
-        return None
-
     @torch.no_grad()
-    def policy(self, observations, available, copies: int) -> torch.Tensor:
-        """Probabilities [B, N, A] at observations [B, N] or [B, N, O] of ``copies`` rows per run."""
-        if self.spec.one_hot:
-            # The networks see only S distinct observations between two updates: evaluate each once.
-            if self._table is None:
-                logits = self.actor(self.actor.parameters, None)
-                self._table = logits.softmax(-1).flatten(0, 2)
-            network = torch.arange(self.runs * self.agents, device=self.device).view(self.runs, 1, self.agents)
-            index = network * self.spec.observation_size + observations.view(self.runs, copies, self.agents)
-            return self._table[index.flatten()].view(-1, self.agents, self.choices)
-        inputs = observations.unflatten(0, (self.runs, copies)).transpose(1, 2)
-        logits = self.actor(self.actor.parameters, inputs).transpose(1, 2).flatten(0, 1)
-        return distributions.masked(logits, available).softmax(-1)
+    def logits(self, observations, available) -> torch.Tensor:
+        """The actors' logits [B, N, A], unavailable actions masked."""
+        outputs = self.outputs(lambda inputs: self.actor(self.actor.parameters, inputs), observations)
+        return distributions.masked(outputs, available)
 
     def act(self, observations, available, memory):
         """Sampled actions [B, N]; no extras and no memory."""
-        probabilities = self.policy(observations, available, self.copies)
+        probabilities = self.logits(observations, available).softmax(-1)
         uniform = self.uniforms.next().reshape(-1, self.agents)
         return distributions.sample(probabilities, uniform), {}, None
 
     def greedy(self, observations, available, memory):
         """The most probable action of each agent: [B, N]."""
-        return self.policy(observations, available, len(observations) // self.runs).argmax(-1), None
-
-    def probabilities(self, observations) -> torch.Tensor:
-        """The greedy policy at one-hot observations [R, N, S] as probabilities [R, N, S, A]."""
-        policy = self.policy(observations.transpose(1, 2).flatten(0, 1), None, observations.shape[-1])
-        greedy = torch.nn.functional.one_hot(policy.argmax(-1), self.choices).float()
-        return greedy.unflatten(0, (self.runs, -1)).transpose(1, 2)
+        return self.logits(observations, available).argmax(-1), None
 
     # ---- learning ---------------------------------------------------------------------------------------------
 
@@ -307,16 +278,6 @@ class IndependentActorCritic:
         return norm
 
     # ---- state ------------------------------------------------------------------------------------------------
-
-    @property
-    def alive(self) -> torch.Tensor:
-        """Which runs have not diverged: [R] bool."""
-        return self.freezer.alive
-
-    @property
-    def divergences(self) -> list[dict]:
-        """What froze each diverged run."""
-        return self.freezer.divergences
 
     def learned(self) -> Tensors:
         """Every tensor an update changes, leading dimension R, by name (the tensors themselves, not copies)."""

@@ -157,9 +157,7 @@ def cohort(project: Project, tier: str, task: str, name: str, wanted: Iterable[i
     project.tier(tier)
     names = list(dict.fromkeys(cell.cohort for cell in resolution.expand(project, task, name, tier)))
     cohorts = [
-        each
-        for key in ([name] if name in names else names)
-        for each in _cohorts(project, tier, task, key, set(wanted))
+        each for key in ([name] if name in names else names) for each in _cohorts(project, tier, task, key, set(wanted))
     ]
     _distinct_paths(cohorts)
     return cohorts
