@@ -3,8 +3,6 @@
 import json
 import shutil
 
-import pytest
-
 from reprise.analysis import pages
 from reprise.experiments import config
 
@@ -34,8 +32,7 @@ def test_tables_show_each_tiers_verdict_and_leave_out_what_never_ran():
 
 def test_the_pages_in_the_repository_are_filled_from_the_published_claims(repository_root, tmp_path):
     published = [t for t in pages.TIERS if (repository_root / "results" / t / "claims.json").is_file()]
-    if not published:
-        pytest.skip("no tier is published yet: results/*/claims.json is missing")
+    assert "quick" in published
     for name in ("config", "docs"):
         shutil.copytree(repository_root / name, tmp_path / name)
     shutil.copy(repository_root / "README.md", tmp_path)

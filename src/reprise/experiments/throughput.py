@@ -19,7 +19,7 @@ PLACE = "config/throughput.yaml"
 
 
 class Machine(schema.Strict):
-    """Env steps per second, summed over a cohort's runs, by task and algorithm."""
+    """Env steps per second, summed over a cohort's runs, by task and algorithm, or cell where it is far from it."""
 
     machine: schema.Text
     date: schema.Text
@@ -50,10 +50,11 @@ class Speeds:
         steps = env_steps(cohort)
         if steps is None:
             return machine.startup_seconds
-        algorithm = cohort.cells[0].algorithm
+        cell, algorithm = cohort.cells[0].name, cohort.cells[0].algorithm
+        listed = machine.steps_per_second.get(cohort.task, {})
         here = (device, cohort.task)
-        speed = self.found.get((*here, "cell", cohort.cells[0].name)) or self.found.get((*here, "algorithm", algorithm))
-        speed = speed or machine.steps_per_second.get(cohort.task, {}).get(algorithm)
+        speed = self.found.get((*here, "cell", cell)) or (listed.get(cell) if cell != algorithm else None)
+        speed = speed or self.found.get((*here, "algorithm", algorithm)) or listed.get(algorithm)
         return machine.startup_seconds + steps / speed if speed else None
 
     @property
