@@ -11,7 +11,7 @@ from statistics import median
 from pydantic import Field
 
 from reprise.errors import RepriseError
-from reprise.experiments import schema, validation, yaml_files
+from reprise.experiments import resolution, schema, validation, yaml_files
 from reprise.experiments.config import Project
 from reprise.experiments.grid import Cohort
 
@@ -76,8 +76,8 @@ def load(project: Project) -> Speeds:
         machine = getattr(measured, device)
         for task, speeds in machine.steps_per_second.items() if machine else ():
             project.task(task, f"{PLACE}: {device}.steps_per_second")
-            for algorithm in speeds:
-                project.algorithm(algorithm, f"{PLACE}: {device}.steps_per_second.{task}")
+            for name in speeds:
+                resolution.target(project, name, f"{PLACE}: {device}.steps_per_second.{task}")
     samples: dict[tuple[str, str, str, str], list[float]] = {}
     for key, speed in _covered(project.root):
         samples.setdefault(key, []).append(speed)
