@@ -6,6 +6,8 @@ limit_mb=60 # published/ and the git history together: what everyone who clones 
 
 cd "$(dirname "$0")/.."
 dvc repro
+# The frozen stage of tier paper is not run here: what is at hand is recorded as it is.
+if [ -d results/paper/statistics ]; then dvc commit --force paper; fi
 dvc push
 # Objects of earlier versions, in the cache and in published/, which no dvc.lock names any more.
 dvc gc --workspace --cloud --force
