@@ -363,3 +363,20 @@ def test_a_conjunction_is_as_strong_as_its_parts(parts, expected):
 def test_an_undecidable_part_is_inconclusive():
     nothing = Test("t", None, None, None, 1, None)
     assert verdicts.part_verdict(evidence.Part("above", "x", nothing), None) == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize(
+    ("found", "overall"),
+    [
+        (["REPRODUCED"], "REPRODUCED"),
+        (["REPRODUCED", "REPRODUCED", "INCONCLUSIVE"], "REPRODUCED"),
+        (["REPRODUCED", "NOT_REPRODUCED"], "PARTLY"),
+        (["NOT_REPRODUCED", "PARTLY"], "PARTLY"),
+        (["REPRODUCED", "REPRODUCED", "NOT_RUN"], "INCONCLUSIVE"),
+        (["NOT_REPRODUCED", "INVALID"], "INCONCLUSIVE"),
+        (["INCONCLUSIVE", "NOT_RUN"], "INCONCLUSIVE"),
+        (["NOT_RUN", "NOT_RUN"], "NOT_RUN"),
+    ],
+)
+def test_a_headline_claim_needs_every_protocol(found, overall):
+    assert verdicts.over_protocols(found) == overall

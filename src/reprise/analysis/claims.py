@@ -226,6 +226,10 @@ def _entry(paper: str, claim: Claim, found: list[Judgement], source: dict[str, s
     flags = list(claim.flags)
     if verdict == "PARTLY" and "NOT_REPRODUCED" in verdicts:
         flags.append("flips_between_protocols")
+    reason = first["reason"]
+    if verdict != verdicts[0] and verdict == "INCONCLUSIVE":
+        open_ = [reading["protocol"] for reading in readings if reading["verdict"] in ("NOT_RUN", "INVALID")]
+        reason = f"protocol {', '.join(open_)} not judged at this tier"
     if any(each.diverged for each in found):
         flags.append("diverged_runs")
     sentence = (
@@ -244,7 +248,7 @@ def _entry(paper: str, claim: Claim, found: list[Judgement], source: dict[str, s
         "verdict": verdict,
         "flags": flags,
         "direction": first["direction"],
-        "reason": first["reason"],
+        "reason": reason,
         "statistic": first["statistic"],
         "n": first["n"],
         "parts": first["parts"],

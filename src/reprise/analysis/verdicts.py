@@ -4,7 +4,8 @@ REPRODUCED      significant in the claimed direction (p <= 0.05, Holm over a pap
                 the claim asks; or equivalent within the stated margin; or no violation
 PARTLY          the direction holds, the size does not; or the protocols disagree; or some parts hold and some fail
 NOT_REPRODUCED  significant in the other direction, or the claimed size lies outside the interval
-INCONCLUSIVE    none of these, too few seeds, or a tier below the one that may judge; the direction seen is kept
+INCONCLUSIVE    none of these, too few seeds, a tier below the one that may judge, or a headline claim with a protocol
+                that was not run; the direction seen is kept
 NOT_COMPARABLE  a number of the paper that ours cannot be held against
 NOT_RUN         no statistics
 INVALID         refused runs, or statistics of another config
@@ -56,9 +57,15 @@ def all_of(verdicts: list[str]) -> str:
 
 
 def over_protocols(verdicts: list[str]) -> str:
-    """The verdict of a headline claim: its first protocol's, unless another one flips it."""
+    """The verdict of a headline claim: its first protocol's, unless another one flips it (PARTLY) or has yet to be run:
+    who has not looked under every protocol that matters cannot say that the claim holds, or fails, under all."""
     held, failed = {"REPRODUCED", "PARTLY"} & set(verdicts), "NOT_REPRODUCED" in verdicts
-    return "PARTLY" if held and failed else verdicts[0]
+    if held and failed:
+        return "PARTLY"
+    settled = {"REPRODUCED", "PARTLY", "NOT_REPRODUCED"}
+    if verdicts[0] in settled and {"NOT_RUN", "INVALID"} & set(verdicts[1:]):
+        return "INCONCLUSIVE"
+    return verdicts[0]
 
 
 def direction(parts: list[Part]) -> str:
