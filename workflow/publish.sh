@@ -7,7 +7,7 @@ limit_mb=60 # published/ and the git history together: what everyone who clones 
 cd "$(dirname "$0")/.."
 dvc repro
 # The frozen stage of tier paper is not run here: what is at hand is recorded as it is.
-if [ -d results/paper/statistics ]; then dvc commit --force paper; fi
+if [ -d results/paper/statistics ]; then dvc commit --force dvc/paper/dvc.yaml:paper; fi
 dvc push
 # Objects of earlier versions, in the cache and in published/, which no dvc.lock names any more.
 dvc gc --workspace --cloud --force
@@ -21,4 +21,4 @@ if ((total_mb > limit_mb)); then
     echo "publish: over the limit; publish fewer or smaller figures" >&2
     exit 1
 fi
-echo "next: git add dvc.lock published results/*/claims.json results/*/metrics.json && git commit"
+echo "next: git add dvc.lock dvc results published && git commit"
