@@ -100,7 +100,7 @@ def copy_repository(source: Path, target: Path) -> Checkout:
         check=True,
     )
     for name in listed.stdout.split("\0"):
-        if not (source / name).is_file() or name.startswith(("published/", "results/")) or name.endswith("dvc.lock"):
+        if not (source / name).is_file() or name.startswith(("published/", "results/", "dvc/")) or name == "dvc.lock":
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source / name, target / name)
