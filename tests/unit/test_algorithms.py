@@ -241,11 +241,13 @@ def test_clipped_value_loss_is_the_released_codes():
     torch.testing.assert_close(learner.critic_loss(value, batch), expected)
 
 
-@pytest.mark.parametrize(("cls", "name"), [(DPO, "dpo"), (DPO, "dpo@code_shuffled"), (IPPO, "ippo")])
-def test_a_run_does_not_depend_on_its_cohort(cls, name):
+@pytest.mark.parametrize(
+    ("cls", "name", "close"), [(DPO, "dpo", 1e-5), (DPO, "dpo@code_shuffled", 2e-4), (IPPO, "ippo", 1e-5)]
+)
+def test_a_run_does_not_depend_on_its_cohort(cls, name, close):
     """Run seed 7 alone, and among five others: the same actions, and parameters equal up to the order of sums.
 
-    Adam turns a rounding error of a gradient near zero into a step of up to its learning rate, 5e-4.
+    The released code's root of each sample's KL magnifies rounding where the KL is near 0, hence its wider bound.
     """
     seeds = [3, 7, 11, 20, 21, 22]
     alone, among = make(cls, name, seeds=[7]), make(cls, name, seeds=seeds)
@@ -260,7 +262,7 @@ def test_a_run_does_not_depend_on_its_cohort(cls, name):
         among.update(data)
         alone.update(rollout(1, seed=step, same=True))
     for k, p in among.actor.parameters.items():
-        torch.testing.assert_close(p[1], alone.actor.parameters[k][0], rtol=1e-4, atol=2e-4)
+        torch.testing.assert_close(p[1], alone.actor.parameters[k][0], rtol=1e-4, atol=close)
 
 
 def test_agents_share_nothing():
