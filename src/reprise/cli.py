@@ -79,7 +79,7 @@ def train(
     """Train all seeds of an algorithm, or of a sweep, on a task.
 
     They run as one batched program, a cohort. What is complete is skipped; after an interruption (exit code 75)
-    or a kill the same command goes on.
+    or a kill the same command goes on. An exact study is the task theory/<study> with the algorithm `exact`.
 
     Example: reprise train --task stochastic_game/s100n6a5 --algorithm dpo@no_kl --seeds 0-4 --tier quick
     """
@@ -95,9 +95,9 @@ def train(
         cohorts = _cohorts(project, task, algorithm, seeds, tier)
     else:
         raise RepriseError("train needs --task and --algorithm, or --cells; see reprise train --help")
-    from reprise.experiments.training import train_cohorts
+    from reprise.experiments import jobs
 
-    train_cohorts(project, cohorts, device, tensorboard=tensorboard, checkpoint_seconds=checkpoint_seconds)
+    jobs.run(project, cohorts, device, tensorboard=tensorboard, checkpoint_seconds=checkpoint_seconds)
 
 
 @app.command()

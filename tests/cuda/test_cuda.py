@@ -11,7 +11,7 @@ import pytest
 import torch
 from devices import ALGORITHMS, ROOT, TASK, Cohort, waiting_forbidden
 
-from reprise.experiments import config, grid, training
+from reprise.experiments import config, grid, jobs, training
 from reprise.experiments.runs import Interrupted, decode_tensors
 
 pytestmark = pytest.mark.cuda
@@ -123,7 +123,7 @@ def train(root: Path, algorithm: str, device: str) -> Path:
     """Train two seeds on the tiny game; the run folder."""
     project = config.load(root)
     (cohort,) = grid.cohort(project, "smoke", TASK, algorithm, [0, 1])
-    training.train_cohorts(project, [cohort], device, progress=False)
+    jobs.run(project, [cohort], device, progress=False)
     return cohort.folder
 
 

@@ -14,7 +14,7 @@ import small_root
 import victims
 
 import reprise
-from reprise.experiments import checkpoints, training
+from reprise.experiments import checkpoints, jobs
 
 
 @pytest.fixture
@@ -117,12 +117,12 @@ def test_a_second_trainer_is_refused(tmp_path, capfd):
     first = victims.start(root, victims.signal_at_update, 2, signal.SIGSTOP)
     while not (cohort.checkpoints / "update-00000001").exists():
         first.join(0.02)
-    with pytest.raises(training.RepriseError, match=rf"another process \(pid {first.pid} on .*wait for it or stop it"):
-        training.train(project, cohort, "cpu")
+    with pytest.raises(jobs.RepriseError, match=rf"another process \(pid {first.pid} on .*wait for it or stop it"):
+        jobs.run(project, [cohort], "cpu")
     os.kill(first.pid, signal.SIGCONT)
     first.join()
     assert first.exitcode == 0
-    assert training.train(project, cohort, "cpu") == 0
+    assert jobs.run(project, [cohort], "cpu") == 0
     assert "already complete" in capfd.readouterr().err
 
 

@@ -10,12 +10,12 @@ import pytest
 import small_root
 
 from reprise.errors import RepriseError
-from reprise.experiments import evaluation, runs, training, verify
+from reprise.experiments import evaluation, jobs, runs, verify
 
 
 def train(root, name="ippo", seeds=(0, 1), **options):
     project, cohort = small_root.cohort(root, name, seeds)
-    training.train(project, cohort, "cpu", progress=False, **options)
+    jobs.run(project, [cohort], "cpu", progress=False, **options)
     return cohort
 
 

@@ -103,7 +103,7 @@ def test_help_lists_every_command_in_whole_sentences(capsys):
 
 def test_train_passes_cohorts_and_options(root, monkeypatch):
     calls = []
-    fake(monkeypatch, "reprise.experiments.training", train_cohorts=lambda *args, **more: calls.append((args, more)))
+    fake(monkeypatch, "reprise.experiments.jobs", run=lambda *args, **more: calls.append((args, more)))
     assert cli.main([*TRAIN, "alpha@targets", "--seeds", "0,2", "--device", "cpu", "--tensorboard"]) == 0
     (_, cohorts, device), options = calls[0]
     names = [(cohort.name, cohort.seeds, cohort.tier) for cohort in cohorts]
@@ -114,14 +114,14 @@ def test_train_passes_cohorts_and_options(root, monkeypatch):
 
 def test_train_takes_the_tiers_seeds(root, monkeypatch):
     calls = []
-    fake(monkeypatch, "reprise.experiments.training", train_cohorts=lambda *args, **more: calls.extend(args[1]))
+    fake(monkeypatch, "reprise.experiments.jobs", run=lambda *args, **more: calls.extend(args[1]))
     assert cli.main([*TRAIN, "beta", "--tier", "smoke"]) == 0
     assert [(cohort.seeds, cohort.tier) for cohort in calls] == [((0, 1), "smoke")]
 
 
 def test_train_reads_a_cohort_file(root, monkeypatch, capsys):
     calls = []
-    fake(monkeypatch, "reprise.experiments.training", train_cohorts=lambda *args, **more: calls.extend(args[1]))
+    fake(monkeypatch, "reprise.experiments.jobs", run=lambda *args, **more: calls.extend(args[1]))
     path = root / "cells.txt"
     path.write_text("# a batch\ngrid_world/small alpha 0-1 smoke\n\ngrid_world/large beta 3 quick\n")
     assert cli.main(["train", "--cells", "cells.txt"]) == 0
@@ -133,10 +133,10 @@ def test_train_reads_a_cohort_file(root, monkeypatch, capsys):
 
 def test_exit_codes(root, monkeypatch, capsys):
     def fail(error):
-        def train_cohorts(*_args, **_options):
+        def run(*_args, **_options):
             raise error
 
-        fake(monkeypatch, "reprise.experiments.training", train_cohorts=train_cohorts)
+        fake(monkeypatch, "reprise.experiments.jobs", run=run)
         return cli.main([*TRAIN, "alpha"])
 
     assert fail(RepriseError("stopped; the same command goes on", exit_code=75)) == 75

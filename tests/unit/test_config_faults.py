@@ -219,6 +219,10 @@ def test_segments():
         ("natural", [0, 4], [-1]),
         ("switch", [True, False], [0, 1, "true"]),
         ("optional_count", [None, 1], [0, 0.5]),
+        ("floats", [[-1.0, 0.5]], [[], 1.0, [1.0, "2"]]),
+        ("positives", [[0.1, 3.0]], [[0.1, 0.0]]),
+        ("nonnegatives", [[0.0, 3.0]], [[-0.1]]),
+        ("counts", [[1, 9]], [[1.5], [0], 3]),
     ],
 )
 def test_kinds(kind, good, bad):
@@ -240,5 +244,9 @@ def test_every_kind_is_checked():
         "natural",
         "switch",
         "optional_count",
+        "floats",
+        "positives",
+        "nonnegatives",
+        "counts",
     }
     assert covered | {"choice"} == set(kinds.KINDS)

@@ -16,8 +16,8 @@ from reprise.experiments import grid as grids
 RUN = "results/{tier}/runs/{environment}/{task}/{cell}/seeds-{first}-{last}"
 FORMATS = ("svg", "png", "pdf", "json")
 # Peak memory of one cohort and a generous wall time at tier paper; profiles/slurm overrides them for a cluster.
-MEMORY_MB = {"stochastic_game": 2000}
-RUNTIME_MINUTES = {"stochastic_game": 480}
+MEMORY_MB = {"stochastic_game": 2000, "theory": 1500}
+RUNTIME_MINUTES = {"stochastic_game": 480, "theory": 60}
 # Cohorts below this many env steps (over all their runs) are over in minutes: a cluster job takes several.
 SHORT_ENV_STEPS = 2_000_000
 

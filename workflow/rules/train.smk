@@ -1,6 +1,8 @@
 # One job trains one cohort. No file inputs: a pulled table, a touched source or a new clone never retrains anything;
 # what a cohort depends on is its hash (params), and `reprise collect` refuses a run whose hash is not the expected one.
 rule train:
+    wildcard_constraints:
+        environment="(?!theory/)[^/]+",
     output:
         [f"{RUN}/{name}" for name in grids.FILES],
     log:
@@ -23,6 +25,20 @@ rule train:
     shell:
         "reprise train --task {wildcards.environment}/{wildcards.task} --algorithm {wildcards.cell}"
         " --seeds {wildcards.first}-{wildcards.last} --tier {wildcards.tier} --device {DEVICE} 2>&1 | tee {log}"
+
+
+# An exact study: the same command, other files, always on the processor.
+use rule train as study with:
+    wildcard_constraints:
+        environment="theory",
+    output:
+        [f"{RUN}/{name}" for name in grids.STUDY_FILES],
+    resources:
+        gpu=0,
+        mem_mb=MEMORY_MB["theory"],
+        runtime=RUNTIME_MINUTES["theory"],
+    message:
+        "compute {wildcards.environment}/{wildcards.task}, tier {wildcards.tier}"
 
 
 # A tier of very short cohorts declares `batches`: so many processes train all of them, because starting one costs seconds.

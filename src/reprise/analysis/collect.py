@@ -10,38 +10,20 @@ import hashlib
 import io
 import json
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from reprise.analysis import runs_check
+from reprise.analysis import coverage, runs_check
+from reprise.analysis.coverage import Found, Run
 from reprise.errors import RepriseError, unknown
 from reprise.experiments import grid, runs
+from reprise.theory.study import COLUMNS as STUDY_COLUMNS
 
 MOST_TRAINING_ROWS = 200
 """Training metrics are averaged over blocks of updates so that a run keeps at most this many rows."""
 
 COLUMNS = ("panel", "label", "cell", "setting", "seed", "env_steps", "metric", "value")
-
-
-@dataclass
-class Run:
-    """One seed of one curve: its manifest entry and its series {metric: (env_steps, values)}."""
-
-    seed: int
-    entry: dict
-    series: dict[str, tuple[np.ndarray, np.ndarray]]
-    digest: str | None
-
-
-@dataclass
-class Found:
-    """The runs of one curve, and what stands in the manifests of the folders they came from."""
-
-    runs: list[Run] = field(default_factory=list)
-    manifests: list[dict] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
 
 
 def collect(project, tier: str, figure_key: str, strict: bool = True) -> tuple[Path, Path]:
@@ -55,18 +37,9 @@ def collect(project, tier: str, figure_key: str, strict: bool = True) -> tuple[P
     if figure_key not in planned.figures:
         raise unknown("figure", figure_key, planned.figures, f"tier {tier}")
     figure = planned.figures[figure_key]
-    metrics = tuple(figure.spec.training_metrics)
-
-    rows, curves, references, opened = [], [], {}, {}
-    for panel in figure.panels:
-        for curve in panel.curves:
-            found = _find(planned.cohorts_for(curve), curve, metrics, tier, strict, opened)
-            rows += [(panel.task, curve, run) for run in found.runs]
-            curves.append(_coverage(panel.task, curve, found))
-            references.setdefault(panel.task, {}).update(_references(found))
-    _check_metrics(metrics, rows, figure_key)
-
-    coverage = {
+    gather = _studies if figure.spec.kind == "study" else _training
+    table, curves, references = gather(planned, figure, tier, strict)
+    covered = {
         "figure": figure.name,
         "paper": figure.paper,
         "tier": tier,
@@ -78,9 +51,58 @@ def collect(project, tier: str, figure_key: str, strict: bool = True) -> tuple[P
     }
     target = Path(project.root) / "results" / tier / "tables" / figure.paper
     paths = target / f"{figure.name}.parquet", target / f"{figure.name}.coverage.json"
-    runs.write_bytes(paths[0], _parquet(rows))
-    runs.write_bytes(paths[1], (json.dumps(_finite(coverage), indent=1, allow_nan=False) + "\n").encode())
+    runs.write_bytes(paths[0], table)
+    runs.write_bytes(paths[1], (json.dumps(_finite(covered), indent=1, allow_nan=False) + "\n").encode())
     return paths
+
+
+def _training(planned, figure, tier: str, strict: bool) -> tuple[bytes, list[dict], dict]:
+    """The table of a figure of training runs, its curves' coverage, and their references by task and seed."""
+    metrics = tuple(figure.spec.training_metrics)
+    rows, curves, references, opened = [], [], {}, {}
+    for panel in figure.panels:
+        for curve in panel.curves:
+            found = _find(planned.cohorts_for(curve), curve, metrics, tier, strict, opened)
+            rows += [(panel.task, curve, run) for run in found.runs]
+            curves.append(coverage.entry(panel.task, curve, found))
+            references.setdefault(panel.task, {}).update(_references(found))
+    _check_metrics(metrics, rows, figure.key)
+    return _parquet(rows), curves, references
+
+
+def _studies(planned, figure, tier: str, strict: bool) -> tuple[bytes, list[dict], dict]:
+    """The records of a figure's exact studies, one after the other, with a first column `study`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    parts, curves = [], []
+    for panel in figure.panels:
+        (curve,) = panel.curves
+        found = Found()
+        for cohort in planned.cohorts_for(curve):
+            if not cohort.complete:
+                continue
+            faults = runs_check.cohort_faults(cohort)
+            if faults and strict:
+                raise _refused(f"{cohort.folder}: refused: {faults[0]}", tier)
+            if faults:
+                found.refused.append(faults[0])
+                continue
+            manifest = runs.load_manifest(cohort.folder)
+            table = pq.read_table(cohort.folder / runs.RECORDS)
+            study = pa.array([panel.task.partition("/")[2]] * len(table), pa.string())
+            parts.append(table.add_column(0, "study", study))
+            found.manifests.append(manifest)
+            found.runs += [Run(seed, manifest["seeds"][str(seed)], {}, None) for seed in cohort.seeds]
+        curves.append(coverage.entry(panel.task, curve, found))
+    buffer = io.BytesIO()
+    empty = pa.table({name: pa.array([], pa.string()) for name in ("study", *STUDY_COLUMNS)})
+    pq.write_table(pa.concat_tables(parts) if parts else empty, buffer, compression="zstd")
+    return buffer.getvalue(), curves, {}
+
+
+def _refused(fault: object, tier: str) -> RepriseError:
+    return RepriseError(f"{fault}; next: reprise verify --tier {tier} --repair", exit_code=1)
 
 
 def _find(cohorts, curve, metrics: tuple[str, ...], tier: str, strict: bool, opened: dict) -> Found:
@@ -96,8 +118,7 @@ def _find(cohorts, curve, metrics: tuple[str, ...], tier: str, strict: bool, ope
             _check_distinct(new, found.runs, cohort.folder)
         except RepriseError as fault:
             if strict:
-                hint = f"next: reprise verify --tier {tier} --repair"
-                raise RepriseError(f"{fault}; {hint}", exit_code=1) from None
+                raise _refused(fault, tier) from None
             found.refused.append(str(fault))
             continue
         found.runs += new
@@ -200,66 +221,6 @@ def _parquet(rows: list) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns, schema=schema), buffer, compression="zstd")
     return buffer.getvalue()
-
-
-def _coverage(task: str, curve, found: Found) -> dict:
-    """What the report and the judge need to know of one curve's runs."""
-    expected, seeds = list(curve.seeds), [run.seed for run in found.runs]
-    diverged = {str(run.seed): run.entry for run in found.runs if run.entry["status"] == "diverged"}
-    config, provenance = curve.cell.config, curve.cell.provenance
-
-    def each(key: str) -> list:
-        return [manifest.get(key) for manifest in found.manifests]
-
-    def distinct(key: str) -> list:
-        return [value for i, value in enumerate(each(key)) if value and value not in each(key)[:i]]
-
-    environments = [manifest.get("environment") or {} for manifest in found.manifests]
-    return {
-        "panel": task,
-        "label": curve.label,
-        "cell": curve.cell.name,
-        "setting": curve.cell.setting or "",
-        "algorithm": curve.cell.algorithm,
-        "color": curve.color,
-        "hash": curve.cell.hash,
-        "seeds_expected": expected,
-        "seeds_found": seeds,
-        "missing": [seed for seed in expected if seed not in seeds],
-        "diverged": [int(seed) for seed in diverged],
-        "divergences": {s: {"env_steps": e.get("diverged_at"), "reason": e.get("reason")} for s, e in diverged.items()},
-        "refused": found.refused,
-        "commits": sorted({f"{m.get('commit')}{'+' if m.get('dirty') else ''}" for m in found.manifests}),
-        "versions": distinct("versions"),
-        "hardware": distinct("hardware"),
-        "device": sorted(map(str, distinct("device"))),
-        "backend": sorted({str(environment.get("backend")) for environment in environments}),
-        "wall_seconds": _total(each("wall_seconds")),
-        "steps_per_second": _mean(each("steps_per_second")),
-        "peak_memory_mb": max(filter(None, each("peak_memory_mb")), default=None),
-        "resumes": _total(each("resumes")),
-        "env_steps": max(filter(None, each("env_steps")), default=None),
-        "hyperparameters": config["algorithm"]["hyperparameters"],
-        "parameters": config["environment"]["parameters"],
-        "provenance": provenance,
-        "budget": config["budget"],
-        "return_bounds": next((_bounds(e["return_bounds"]) for e in environments if e.get("return_bounds")), None),
-    }
-
-
-def _bounds(values: list) -> list[float | None]:
-    """[low, high] with None for "no bound": manifests spell infinity as text."""
-    return [float(value) if math.isfinite(float(value)) else None for value in values]
-
-
-def _total(values: list) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
-
-
-def _mean(values: list) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _references(found: Found) -> dict[str, dict]:

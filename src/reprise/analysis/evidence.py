@@ -236,16 +236,34 @@ def _value(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
 
 def study_part(claim: Claim, statistics: dict) -> Part:
     """The one part of a claim about a measured quantity: ``statistics["studies"][metric]`` holds either
-    {violations, checked} or {value, low, high, n}. Raises Absent when it is not there."""
+    {violations, checked} or {value, low, high, n}, and its controls.
+
+    Raises Absent when it is not there, and when a control, a planted wrong version, passes too: then the study could
+    not have told.
+    """
     study = (statistics.get("studies") or {}).get(claim.metric)
     if study is None:
         raise Absent("NOT_RUN", f"the statistics hold no study '{claim.metric}'")
+    for name, control in (study.get("controls") or {}).items():
+        if _holds(claim, control):
+            raise Absent("INVALID", f"the control '{name}' passes too, so this study cannot tell")
     if claim.kind == "rate":
         test = Test(claim.metric, study["value"], study["low"], study["high"], study["n"], None)
         return Part("inside", claim.metric, test, bounds=tuple(claim.interval))
     count = float(study["violations"])
     test = Test("violations", count, None, None, study["checked"], None)
-    return Part("count", f"{claim.metric}: {study['violations']} violations in {study['checked']}", test)
+    text = f"{claim.metric}: {study['violations']} violations in {study['checked']}"
+    if study.get("worst") is not None:
+        text += f", worst {study['worst']:.3g}"
+    return Part("count", text, test)
+
+
+def _holds(claim: Claim, result: dict) -> bool:
+    """Whether a check's result is what ``claim`` asks for."""
+    if "violations" in result:
+        return result["violations"] == 0
+    low, high = result["low"], result["high"]
+    return low is not None and claim.interval[0] <= low and high <= claim.interval[1]
 
 
 def _number(values) -> str:

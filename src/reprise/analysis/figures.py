@@ -73,6 +73,8 @@ def record(statistics: dict, series: list[dict]) -> dict:
             "footer": footer(statistics),
             "references": {panel["task"]: panel.get("references") or {} for panel in statistics["panels"]},
             "series": series,
+            # The checks of exact studies: violations in how many games, slopes with intervals, controls.
+            **({"studies": statistics["studies"]} if "studies" in statistics else {}),
         }
     )
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from reprise.errors import RepriseError, unknown
 from reprise.experiments import config, validation, yaml_files
-from reprise.experiments.schema import Count, Name, Strict, Text, TierName, Word
+from reprise.experiments.schema import Count, Name, Strict, StudyFigureSpec, Text, TierName, Word
 
 Kind = Literal[
     "ordering",  # `more` has the higher final return than each of `less`, by `effect`
@@ -153,6 +153,11 @@ def _check_names(project, claim: Claim, place: str) -> None:
     """Figures exist, cells exist, and every cell is a curve of its figure at some tier."""
     for reading in claim.readings:
         spec = project.figure(reading.figure, place)
+        if isinstance(spec, StudyFigureSpec):
+            if claim.kind not in STUDIED:
+                raise RepriseError(f"{place}: a claim of kind '{claim.kind}' cannot be judged on {reading.figure}")
+            _check_study(claim, spec, f"{place}: {reading.figure}")
+            continue
         for task in reading.tasks:
             if task not in spec.tasks:
                 raise unknown("panel", task, spec.tasks, f"{place}: {reading.figure}")
@@ -176,3 +181,13 @@ def _check_names(project, claim: Claim, place: str) -> None:
             if cell.hash not in drawn:
                 shown = [curve.algorithm for curve in spec.curves]
                 raise unknown("curve", name, shown, f"{place}: {reading.figure}")
+
+
+def _check_study(claim: Claim, spec: StudyFigureSpec, place: str) -> None:
+    """The metric is a check of the figure, no control, and of a rule that fits the kind of claim."""
+    checks = {name: check for name, check in spec.checks.items() if check.control_of is None}
+    if claim.metric not in checks:
+        raise unknown("check", claim.metric, checks, place)
+    rule = checks[claim.metric].rule
+    if (claim.kind == "rate") != (rule in ("mean", "slope")):
+        raise RepriseError(f"{place}: a claim of kind '{claim.kind}' cannot be judged on a check of rule '{rule}'")

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from reprise.analysis import style
+from reprise.analysis import drawings, style
 from reprise.analysis.factors import common_name, factors, paired_games
 from reprise.analysis.figures import legend_text, spec
 from reprise.analysis.sheet import Sheet
@@ -32,6 +32,8 @@ REFERENCES = {
 def compose(statistics: dict):
     """The figure and its series, by the kind its config declares (`curves` when it declares none)."""
     kind = spec(statistics).get("kind") or "curves"
+    if kind == "study":
+        return drawings.find(statistics["paper"], spec(statistics)["drawing"])(statistics)
     if kind not in KINDS:
         raise unknown("kind of figure", kind, KINDS, f"{statistics['paper']}/{statistics['figure']}")
     return KINDS[kind](statistics)

@@ -146,6 +146,7 @@ def _picture(project, tier: str, key: str, statistics: dict | None) -> dict:
         "image": _image(stem) if statistics else None,
         "alt": description(statistics) if statistics else "",
         "finals": _finals(statistics) if statistics else [],
+        "checks": tables.check_rows(statistics) if statistics else [],
         "coverage": tables.coverage_rows(statistics) if statistics else [],
         "stamp": statistics.get("stamp") if statistics else None,
         "width": "44rem" if statistics and _wide(statistics) else "28rem",
@@ -171,9 +172,12 @@ def _image(stem: Path) -> str | None:
 
 def description(statistics: dict) -> str:
     """The picture in words: its title, and each curve's final value with its interval."""
+    title = figures.spec(statistics).get("title") or statistics["figure"]
+    if "studies" in statistics:
+        checks = [f"{row['check']}: {row['result']}" for row in tables.check_rows(statistics) if not row["control"]]
+        return f"{title}. Checks: {'; '.join(checks) or 'none'}."
     finals = [f"{row['label']} {row['final']}" for row in _finals(statistics) if row["final"] != "–"]
     shown = "; ".join(finals[:12]) + (f"; and {len(finals) - 12} more" if len(finals) > 12 else "")
-    title = figures.spec(statistics).get("title") or statistics["figure"]
     return f"{title}. Finals, mean and 95 % interval: {shown or 'none'}."
 
 

@@ -78,6 +78,8 @@ def cohort_faults(cohort) -> list[str]:
     if faults:
         return faults
     manifest = runs.load_manifest(folder)
+    if cohort.is_study:
+        return identity_faults(cohort, manifest)
     return identity_faults(cohort, manifest) or grid_faults(
         read_table(folder, runs.EVALUATIONS), manifest, cohort.cells[0].config["budget"]
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from reprise.analysis import studies
 from reprise.analysis.inference import mean_interval, t_quantile
 from reprise.errors import RepriseError
 from reprise.experiments import runs
@@ -39,10 +40,11 @@ def compute(project, tier: str, figure_key: str) -> tuple[Path, Path]:
         raise RepriseError(f"{fault.filename or figure_key}: no such file; {again}") from None
     except (pa.ArrowInvalid, json.JSONDecodeError, UnicodeDecodeError) as fault:
         raise RepriseError(f"{tables / figure_key}: damaged table or coverage ({fault}); {again}") from None
-    statistics = summarise(table, coverage)
+    study = coverage["spec"]["kind"] == "study"
+    statistics = studies.summarise(table, coverage) if study else summarise(table, coverage)
     paths = folder / "statistics" / f"{figure_key}.json", folder / "statistics" / f"{figure_key}.csv"
     runs.write_bytes(paths[0], (json.dumps(statistics, indent=1, allow_nan=False) + "\n").encode())
-    runs.write_bytes(paths[1], _csv(statistics))
+    runs.write_bytes(paths[1], studies.csv(statistics) if study else _csv(statistics))
     return paths
 
 

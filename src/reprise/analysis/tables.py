@@ -43,6 +43,24 @@ def verdict_counts(claims: list[dict]) -> list[tuple[str, int]]:
     return [(verdict, sum(claim["verdict"] == verdict for claim in claims)) for verdict in VERDICTS]
 
 
+def check_rows(statistics: dict) -> list[dict]:
+    """A row per check of a study figure, its controls (planted wrong versions, which must fail) below it."""
+    rows = []
+    for name, result in (statistics.get("studies") or {}).items():
+        rows.append({"check": name, "result": check_result(result), "control": False})
+        for other, control in result["controls"].items():
+            rows.append({"check": other, "result": check_result(control), "control": True})
+    return rows
+
+
+def check_result(result: dict) -> str:
+    """ "0 violations in 4 000, worst 1.2e-14" or "-0.52 [-0.53, -0.51], n = 20"."""
+    if "violations" in result:
+        count = f"{number(result['violations'])} violations in {number(result['checked'])}"
+        return count if result["worst"] is None else f"{count}, worst {number(result['worst'])}"
+    return f"{interval(result)}, n = {number(result['n'])}"
+
+
 def coverage_rows(statistics: dict) -> list[dict]:
     """A row per curve: seeds found of expected, diverged, refused, commits, device, run time, speed."""
     rows = []

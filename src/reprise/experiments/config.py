@@ -38,6 +38,7 @@ class Project:
     algorithms: dict[str, schema.Algorithm]
     tiers: dict[str, schema.Tier]
     papers: dict[str, schema.Paper]
+    studies: dict[str, schema.Study] = field(default_factory=dict)
     # What `resolve` has found: by (task, name, tier), and by (task, algorithm, tier) then hash.
     cells: dict[tuple[str, str, str], Cell] = field(default_factory=dict, repr=False)
     canonical: dict[tuple[str, str, str], dict[str, Cell]] = field(default_factory=dict, repr=False)
@@ -62,12 +63,15 @@ class Project:
             raise unknown("task", name, known, place)
         return self.environments[environment], self.environments[environment].tasks[task]
 
-    def figures(self, papers: Iterable[str] | None = None) -> dict[str, schema.FigureSpec]:
+    def study(self, name: str, place: str = "config/studies") -> schema.Study:
+        return _pick("study", name, self.studies, place)
+
+    def figures(self, papers: Iterable[str] | None = None) -> dict[str, schema.AnyFigureSpec]:
         """Every figure, keyed `paper/figure`, of ``papers`` (default: all)."""
         chosen = self.papers if papers is None else {name: self.paper(name) for name in papers}
         return {f"{paper}/{name}": spec for paper, page in chosen.items() for name, spec in page.figures.items()}
 
-    def figure(self, key: str, place: str = "config/papers") -> schema.FigureSpec:
+    def figure(self, key: str, place: str = "config/papers") -> schema.AnyFigureSpec:
         return _pick("figure", key, self.figures(), place)
 
 
@@ -82,6 +86,7 @@ def load(root: Path) -> Project:
         algorithms=_folder(folder, "algorithms", schema.Algorithm, "algorithm"),
         tiers=_folder(folder, "tiers", schema.Tier, "tier"),
         papers=_folder(folder, "papers", schema.Paper, "paper"),
+        studies=_folder(folder, "studies", schema.Study, "study"),
     )
     crosscheck.check(project)
     return project

@@ -18,6 +18,8 @@ def check(project: Project) -> None:
     project.tier(project.defaults.tier, f"{place}: tier")
     for name in project.defaults.papers:
         project.paper(name, f"{place}: papers")
+    if resolution.THEORY in project.environments:
+        raise RepriseError(f"config/environments/{resolution.THEORY}.yaml: this name belongs to the exact studies")
     for name, environment in project.environments.items():
         for task, entry in environment.tasks.items():
             where = f"config/environments/{name}.yaml: tasks.{task}.parameters"
@@ -30,6 +32,11 @@ def check(project: Project) -> None:
         for task in tier.tasks:
             project.task(task, f"{place}: tasks")
         _known("figure", tier.figures, project.figures(), f"{place}: figures")
+    for name, study in project.studies.items():
+        for tier, layer in study.tiers.items():
+            place = f"config/studies/{name}.yaml: tiers.{tier}"
+            project.tier(tier, place)
+            _overrides(layer, study.parameters, "parameter", place)
     for name, paper in project.papers.items():
         _paper(project, paper, f"config/papers/{name}.yaml")
 
@@ -73,6 +80,10 @@ def _sweep(spec: schema.Algorithm, sweep: schema.Sweep, where: str) -> None:
 def _paper(project: Project, paper: schema.Paper, place: str) -> None:
     for name, figure in paper.figures.items():
         where = f"{place}: figures.{name}"
+        if isinstance(figure, schema.StudyFigureSpec):
+            for study in figure.studies:
+                project.study(study, f"{where}.studies")
+            continue
         _figure(project, figure.tasks, figure.curves, where)
         for tier, part in figure.tiers.items():
             project.tier(tier, f"{where}.tiers")

@@ -24,7 +24,10 @@ from reprise.experiments import resolution, schema, seeds
 from reprise.experiments.config import Project
 from reprise.experiments.resolution import Cell
 
-FILES = ("evaluations.parquet", "training.parquet", "timings.parquet", "policy.safetensors", "manifest.json")
+MANIFEST = "manifest.json"
+FILES = ("evaluations.parquet", "training.parquet", "timings.parquet", "policy.safetensors", MANIFEST)
+STUDY_FILES = ("records.parquet", MANIFEST)
+STUDY_COLOR = "#222222"
 _FOLDER = re.compile(r"seeds-(\d+)-(\d+)")
 
 
@@ -57,11 +60,16 @@ class Cohort:
     @property
     def files(self) -> dict[str, Path]:
         """The run folder's files by name; `manifest.json` is written last."""
-        return {name: self.folder / name for name in FILES}
+        return {name: self.folder / name for name in (STUDY_FILES if self.is_study else FILES)}
 
     @property
     def complete(self) -> bool:
-        return (self.folder / "manifest.json").is_file()
+        return (self.folder / MANIFEST).is_file()
+
+    @property
+    def is_study(self) -> bool:
+        """Whether it is an exact study, which is computed and not trained."""
+        return resolution.is_study(self.task)
 
     @cached_property
     def hash(self) -> str:
@@ -99,7 +107,7 @@ class Panel:
 class Figure:
     paper: str
     name: str
-    spec: schema.FigureSpec
+    spec: schema.AnyFigureSpec
     panels: tuple[Panel, ...]
     stamp: str | None
 
@@ -165,14 +173,18 @@ def cohort(project: Project, tier: str, task: str, name: str, wanted: Iterable[i
 
 def task_seeds(project: Project, task: str, tier: str) -> tuple[int, ...]:
     """The seeds that ``tier`` plans for ``task`` where a figure says nothing else."""
+    if resolution.is_study(task):
+        return project.study(task.partition("/")[2], "--task").seeds
     project.task(task)
     budgets = project.tier(tier)
     own = budgets.tasks[task].seeds if task in budgets.tasks else None
     return own or budgets.budget(task).seeds
 
 
-def _figure(project: Project, key: str, spec: schema.FigureSpec, tier: str) -> Figure:
+def _figure(project: Project, key: str, spec: schema.AnyFigureSpec, tier: str) -> Figure:
     paper, _, name = key.partition("/")
+    if isinstance(spec, schema.StudyFigureSpec):
+        return _study_figure(project, paper, name, spec, tier)
     here = spec.tiers.get(tier, schema.FigureTier())
     budgets = project.tier(tier)
     override = budgets.figures.get(key, schema.TierFigure())
@@ -185,6 +197,20 @@ def _figure(project: Project, key: str, spec: schema.FigureSpec, tier: str) -> F
         _distinct_labels(lines, f"config/papers/{paper}.yaml: figures.{name}")
         panels.append(Panel(task, tuple(lines)))
     return Figure(paper, name, spec, tuple(panels), override.stamp or budgets.stamp)
+
+
+def _study_figure(project: Project, paper: str, name: str, spec: schema.StudyFigureSpec, tier: str) -> Figure:
+    """A panel per study. The tier's stamp speaks of training: a study says only that this tier makes it smaller."""
+    panels = []
+    for study in spec.studies:
+        task = f"{resolution.THEORY}/{study}"
+        cell = resolution.resolve(project, task, resolution.EXACT, tier)
+        found = project.studies[study]
+        panels.append(Panel(task, (Curve(found.title, resolution.EXACT, cell, found.seeds, STUDY_COLOR),)))
+    budgets = project.tier(tier)
+    smaller = budgets.stamp is not None and any(project.studies[study].tiers.get(tier) for study in spec.studies)
+    own = budgets.figures.get(f"{paper}/{name}", schema.TierFigure()).stamp
+    return Figure(paper, name, spec, tuple(panels), own or (f"{tier}: a smaller study" if smaller else None))
 
 
 def _curves(
@@ -227,7 +253,7 @@ def _complete(parent: Path) -> list[tuple[int, ...]]:
         folders = [path for path in parent.iterdir() if _FOLDER.fullmatch(path.name)]
     except OSError:
         return []
-    spans = [tuple(map(int, _FOLDER.fullmatch(path.name).groups())) for path in folders if (path / FILES[-1]).is_file()]
+    spans = [tuple(map(int, _FOLDER.fullmatch(path.name).groups())) for path in folders if (path / MANIFEST).is_file()]
     return [tuple(range(first, last + 1)) for first, last in sorted(spans, key=lambda span: (span[0], -span[1]))]
 
 

@@ -6,7 +6,20 @@ import math
 from typing import Any, Literal, get_args
 
 Kind = Literal[
-    "float", "positive", "nonnegative", "fraction", "integer", "count", "natural", "switch", "choice", "optional_count"
+    "float",
+    "positive",
+    "nonnegative",
+    "fraction",
+    "integer",
+    "count",
+    "natural",
+    "switch",
+    "choice",
+    "optional_count",
+    "floats",
+    "positives",
+    "nonnegatives",
+    "counts",
 ]
 KINDS = get_args(Kind)
 
@@ -22,6 +35,8 @@ _WHOLE = {
     "natural": (0, "a whole number >= 0"),
     "optional_count": (1, "a whole number >= 1 or null"),
 }
+# Lists of one value or more: kind of each.
+_LISTS = {"floats": "float", "positives": "positive", "nonnegatives": "nonnegative", "counts": "count"}
 
 
 def check(kind: str, value: Any, choices: list | None = None) -> Any:
@@ -29,6 +44,10 @@ def check(kind: str, value: Any, choices: list | None = None) -> Any:
 
     Raises ValueError saying what was expected.
     """
+    if kind in _LISTS:
+        if not isinstance(value, list) or not value:
+            raise ValueError(f"a list of values expected, got {value!r}")
+        return [check(_LISTS[kind], each) for each in value]
     if kind == "switch":
         if not isinstance(value, bool):
             raise ValueError(f"true or false expected, got {value!r}")

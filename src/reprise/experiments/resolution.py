@@ -2,6 +2,7 @@
 
 Merge order: hyperparameters < environments < tasks < variant or sweep `set` < variant `environments` < setting `set`.
 Names: `dpo`, `dpo@variant`, `dpo@setting` (one setting of a sweep) and `dpo@sweep` (all of its settings).
+An exact study is the cell of task `theory/<study>` and algorithm `exact`; its tier overrides its parameters.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from reprise.experiments.config import Project
 
 Merged = dict[str, tuple[Any, str]]  # key: (value, source)
+THEORY, EXACT = "theory", "exact"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class Cell:
     def cohort(self) -> str:
         """The name of the cohort that trains it: its own, or its sweep's."""
         return f"{self.algorithm}@{self.sweep}" if self.sweep else self.name
+
+
+def is_study(task: str) -> bool:
+    """Whether ``task`` names an exact study."""
+    return task.partition("/")[0] == THEORY
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,8 @@ def resolve(project: Project, task: str, algorithm: str, tier: str) -> Cell:
     Raises RepriseError for unknown names, a sweep, and an algorithm that cannot act in the task's action space.
     """
     key = (task, algorithm, tier)
+    if is_study(task) and key not in project.cells:
+        project.cells[key] = _study(project, task, algorithm, tier)
     if key not in project.cells:
         capable(project, task, algorithm)
         found = target(project, algorithm)
@@ -119,6 +128,8 @@ def resolve(project: Project, task: str, algorithm: str, tier: str) -> Cell:
 
 def expand(project: Project, task: str, algorithm: str, tier: str) -> list[Cell]:
     """The cells of a name: every setting of a sweep, in config order, or the one cell."""
+    if is_study(task):
+        return [resolve(project, task, algorithm, tier)]
     found = target(project, algorithm)
     if found.sweep and not found.setting:
         settings = project.algorithms[found.algorithm].sweeps[found.sweep].settings
@@ -211,6 +222,30 @@ def _resolved(project: Project, task: str, found: Target, tier: str) -> Cell:
         "parameters": {key: source for key, (_, source) in parameters.items()},
     }
     cell = Cell(task, tier, found.algorithm, found.variant, found.sweep, found.setting, config, provenance)
+    return replace(cell, hash=digest(config))
+
+
+def _study(project: Project, task: str, algorithm: str, tier: str) -> Cell:
+    """The cell of an exact study: its parameters stand where an environment's do, and it has no budget."""
+    name = task.partition("/")[2]
+    spec = project.study(name, f"task {task}")
+    if algorithm != EXACT:
+        raise RepriseError(f"{task} is an exact study, which takes no '{algorithm}'; its algorithm is '{EXACT}'")
+    parameters: Merged = {key: (each.value, each.source) for key, each in spec.parameters.items()}
+    _overlay(parameters, spec.tiers.get(tier, {}), spec.parameters)
+    config = {
+        "environment": {
+            "name": THEORY,
+            "version": spec.version,
+            "module": spec.module,
+            "task": name,
+            "parameters": {key: value for key, (value, _) in parameters.items()},
+        },
+        "algorithm": {"name": EXACT, "version": 1, "module": spec.module, "hyperparameters": {}},
+        "budget": {},
+    }
+    provenance = {"hyperparameters": {}, "parameters": {key: source for key, (_, source) in parameters.items()}}
+    cell = Cell(task, tier, EXACT, None, None, None, config, provenance)
     return replace(cell, hash=digest(config))
 
 

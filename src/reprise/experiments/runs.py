@@ -26,6 +26,7 @@ FORMAT = 1
 EVALUATIONS, TRAINING, TIMINGS = "evaluations.parquet", "training.parquet", "timings.parquet"
 POLICY, MANIFEST = "policy.safetensors", "manifest.json"
 FILES = (EVALUATIONS, TRAINING, TIMINGS, POLICY)
+RECORDS = "records.parquet"
 MANIFEST_KEYS = frozenset({"format", "tier", "task", "name", "cells", "hash", "seeds", "files", "environment"})
 PARTIAL = ".partial"
 HEARTBEAT_SECONDS = 15.0
@@ -171,6 +172,11 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def files(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """The files that belong beside ``manifest``: those of a training, or the records of an exact study."""
+    return (RECORDS,) if str(manifest["task"]).startswith("theory/") else FILES
+
+
 def faults(folder: Path, expected_hash: str | None = None) -> list[str]:
     """What is wrong with a run folder, one line each; empty when it may be used.
 
@@ -181,7 +187,7 @@ def faults(folder: Path, expected_hash: str | None = None) -> list[str]:
     except RepriseError as error:
         return [str(error)]
     found = []
-    for name in FILES:
+    for name in files(manifest):
         path, expected = folder / name, manifest["files"].get(name)
         if not path.is_file():
             found.append(f"{path}: missing")

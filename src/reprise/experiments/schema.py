@@ -202,6 +202,8 @@ class FigureTier(Strict):
 
 
 class FigureSpec(Strict):
+    """A figure of learning curves or of their finals."""
+
     title: Text
     caption: Text
     kind: Literal["curves", "sensitivity", "games"]
@@ -212,6 +214,65 @@ class FigureSpec(Strict):
     references: Annotated[list[Literal["optimum", "nash", "uniform"]], AfterValidator(_unique)] = []
     columns: Count = 1
     tiers: dict[TierName, FigureTier] = {}
+
+
+class Check(Strict):
+    """What a claim is judged on, from the rows of ``quantity`` (of some ``series``, at ``x`` in a range).
+
+    ``at_least``, ``at_most``, ``equals``: rows that miss ``value`` by more than ``tolerance`` are counted. ``mean``:
+    mean over the units (seed, game). ``slope``: of log value on log x, per unit. ``control_of``: a planted wrong
+    version of that check, which must fail.
+    """
+
+    quantity: Word
+    rule: Literal["at_least", "at_most", "equals", "mean", "slope"]
+    value: float | None = None
+    tolerance: Annotated[float, Field(ge=0)] = 0.0
+    series: list[str] | None = None
+    x: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    control_of: str | None = None
+
+    @model_validator(mode="after")
+    def _checked(self) -> Check:
+        counts = self.rule in ("at_least", "at_most", "equals")
+        if counts != (self.value is not None):
+            raise ValueError("'value' belongs to the rules at_least, at_most and equals, and to no other")
+        if self.tolerance and not counts:
+            raise ValueError("'tolerance' belongs to the rules at_least, at_most and equals")
+        return self
+
+
+class StudyFigureSpec(Strict):
+    """A figure of exact studies: what it draws is a function of its own, what it is judged on are its checks."""
+
+    title: Text
+    caption: Text
+    kind: Literal["study"]
+    studies: Annotated[list[Word], Field(min_length=1), AfterValidator(_unique)]
+    drawing: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$")]
+    checks: dict[Name, Check] = {}
+
+    @model_validator(mode="after")
+    def _checked(self) -> StudyFigureSpec:
+        for name, check in self.checks.items():
+            if check.control_of is not None and check.control_of not in self.checks:
+                raise ValueError(f"checks.{name}: control_of: no check '{check.control_of}'")
+        return self
+
+
+AnyFigureSpec = Annotated[FigureSpec | StudyFigureSpec, Field(discriminator="kind")]
+
+
+class Study(Strict):
+    """An exact numerical study: ``module`` has ``run(parameters, seeds, records)`` (theory/study.py)."""
+
+    study: Word
+    version: Count
+    module: Text
+    title: Text
+    seeds: Seeds = (0,)
+    parameters: dict[str, Entry]
+    tiers: dict[TierName, Overrides] = {}
 
 
 class Diagram(Strict):
@@ -246,7 +307,7 @@ class Paper(Strict):
     paper: Word
     title: Text
     reference: Text
-    figures: dict[Word, FigureSpec]
+    figures: dict[Word, AnyFigureSpec]
     diagrams: list[Diagram] = []
     tables: dict[Word, Table] = {}
 

@@ -24,6 +24,7 @@ class Machine(schema.Strict):
     machine: schema.Text
     date: schema.Text
     startup_seconds: float = Field(ge=0)
+    study_seconds: dict[str, float] = Field(default_factory=dict)  # exact studies at tier quick
     steps_per_second: dict[str, dict[str, float]]
 
 
@@ -34,16 +35,21 @@ class Measured(schema.Strict):
 
 @dataclass(frozen=True)
 class Speeds:
-    """``measured`` from the file; ``found`` in coverage: steps/s by (device, task, "cell" or "algorithm", name)."""
+    """``measured`` from the file; ``found`` in coverage: steps/s by (device, task, "cell" or "algorithm", name), and of
+    exact studies wall seconds by (tier, task)."""
 
     measured: Measured
     found: dict[tuple[str, str, str, str], float]
+    studies: dict[tuple[str, str], float]
 
     def seconds(self, cohort: Cohort, device: str) -> float | None:
         """The expected wall seconds of ``cohort`` as one job on ``device``; None when nothing like it was measured.
 
         A budget in updates (smoke) is taken as the start-up alone.
         """
+        if cohort.is_study:  # on the processor, whatever trains the rest
+            known = self.measured.cpu.study_seconds.get(cohort.task.partition("/")[2])
+            return self.studies.get((cohort.tier, cohort.task), known)
         machine = getattr(self.measured, device)
         if machine is None:
             return None
@@ -64,7 +70,9 @@ class Speeds:
 
 
 def env_steps(cohort: Cohort) -> int | None:
-    """Env steps over all runs of ``cohort``; None when its budget counts updates."""
+    """Env steps over all runs of ``cohort``; None when its budget counts updates, 0 of an exact study."""
+    if cohort.is_study:
+        return 0
     steps = cohort.cells[0].config["budget"].get("env_steps")
     return None if steps is None else steps * cohort.runs
 
@@ -78,23 +86,28 @@ def load(project: Project) -> Speeds:
             project.task(task, f"{PLACE}: {device}.steps_per_second")
             for name in speeds:
                 resolution.target(project, name, f"{PLACE}: {device}.steps_per_second.{task}")
+    for name in measured.cpu.study_seconds:
+        project.study(name, f"{PLACE}: cpu.study_seconds")
     samples: dict[tuple[str, str, str, str], list[float]] = {}
-    for key, speed in _covered(project.root):
-        samples.setdefault(key, []).append(speed)
-    return Speeds(measured, {key: median(values) for key, values in samples.items()})
+    studies: dict[tuple[str, str], float] = {}
+    for coverage in _coverages(project.root):
+        for curve in coverage["curves"]:
+            if resolution.is_study(curve["panel"]):
+                if curve["wall_seconds"]:
+                    studies[coverage["tier"], curve["panel"]] = curve["wall_seconds"]
+                continue
+            devices, speed = curve["device"], curve["steps_per_second"]
+            # Smoke runs are too short to count; runs spread over several kinds of device say nothing about one.
+            if speed and len(devices) == 1 and coverage["tier"] != "smoke":
+                for kind in ("cell", "algorithm"):
+                    samples.setdefault((devices[0], curve["panel"], kind, curve[kind]), []).append(float(speed))
+    return Speeds(measured, {key: median(values) for key, values in samples.items()}, studies)
 
 
-def _covered(root: Path) -> Iterator[tuple[tuple[str, str, str, str], float]]:
-    """(key of `Speeds.found`, steps/s) of every curve with runs; smoke runs are too short to count."""
+def _coverages(root: Path) -> Iterator[dict]:
+    """Every coverage file in results/."""
     for path in sorted((root / "results").glob("*/tables/**/*coverage.json")):
         try:
-            coverage = json.loads(path.read_text(encoding="utf-8"))
+            yield json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RepriseError(f"{path}: damaged coverage file: {error}; reprise collect writes it anew") from error
-        if coverage["tier"] == "smoke":
-            continue
-        for curve in coverage["curves"]:
-            devices, speed = curve["device"], curve["steps_per_second"]
-            if speed and len(devices) == 1:  # runs spread over several kinds of device say nothing about one
-                for kind in ("cell", "algorithm"):
-                    yield (devices[0], curve["panel"], kind, curve[kind]), float(speed)

@@ -1,12 +1,13 @@
-"""The only training loop: one cohort from its config to a finished run folder, resumable after any kill."""
+"""The only training loop: one cohort from its config to a finished run folder, resumable after any kill.
+
+``jobs.run`` is what takes cohorts one after the other, under their locks.
+"""
 
 from __future__ import annotations
 
 import math
-import signal
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,106 +17,20 @@ import torch
 from reprise.errors import RepriseError
 from reprise.experiments import evaluation, machine, manifest, runs
 from reprise.experiments.checkpoints import Checkpoints
+from reprise.experiments.jobs import label
 from reprise.experiments.progress import Progress, duration, tensorboard_writer
 from reprise.experiments.records import Records
 from reprise.experiments.rollouts import Collector
 
 
-class StopRequest:
-    """SIGTERM, SIGUSR1 and the first SIGINT ask to stop after the current update; a second SIGINT stops at once."""
-
-    def __init__(self):
-        self.requested = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> StopRequest:
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, _frame: object) -> None:
-        self.requested = True
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def train_cohorts(
-    project: Any,
-    cohorts: Sequence[Any],
-    device: str = "auto",
-    *,
-    progress: bool = True,
-    tensorboard: bool = False,
-    checkpoint_seconds: float | None = None,
-) -> int:
-    """Train cohorts one after the other; those already complete are skipped. Returns the number trained.
-
-    Args:
-        project: the loaded config.
-        cohorts: from ``grid``.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        progress: show a progress line on stderr.
-        tensorboard: log to ``results/<tier>/logs/tensorboard``.
-        checkpoint_seconds: seconds between checkpoints; None adapts so that they cost at most 2 % of the time.
-
-    Raises:
-        Interrupted: asked to stop by a signal; a checkpoint is saved.
-        RepriseError: a run folder that holds something else, is being trained, or a device or package that is missing.
-    """
-    target = evaluation.resolve_device(device)
-    torch.set_num_threads(1)
-    # A policy that settles has probabilities too small for normal floats, and arithmetic on those is many times slower.
-    torch.set_flush_denormal(True)
-    trained = 0
-    with StopRequest() as stop:
-        for cohort in cohorts:
-            if stop.requested:
-                raise runs.Interrupted(f"stopped before {label(cohort)}; run the same command to go on")
-            if is_complete(cohort):
-                print(f"{label(cohort)}  already complete", file=sys.stderr)
-                continue
-            with runs.RunLock(Path(cohort.checkpoints)) as lock:
-                if lock.taken_over:
-                    print(f"{label(cohort)}  {lock.taken_over}", file=sys.stderr)
-                if not is_complete(cohort):  # another process may have finished it while we waited
-                    Training(project, cohort, target, lock, stop, progress, tensorboard, checkpoint_seconds).run()
-                    trained += 1
-                lock.remove_folder()
-    return trained
-
-
-def train(project: Any, cohort: Any, device: str = "auto", **options: Any) -> int:
-    """Train one cohort; see ``train_cohorts``."""
-    return train_cohorts(project, [cohort], device, **options)
-
-
-def label(cohort: Any) -> str:
-    """What people call a cohort."""
-    first, last = cohort.seeds[0], cohort.seeds[-1]
-    return f"{cohort.task} {cohort.name} seeds {first}-{last} ({cohort.tier})"
-
-
-def is_complete(cohort: Any) -> bool:
-    """Whether the run folder holds the finished run of this config; RepriseError when it holds another one."""
-    folder = Path(cohort.folder)
-    if not (folder / runs.MANIFEST).exists():
-        return False
-    if runs.load_manifest(folder)["hash"] != cohort.hash:
-        raise RepriseError(f"{folder}: trained with another config; {runs.REPAIR}")
-    missing = [name for name in runs.FILES if not (folder / name).is_file()]
-    if missing:
-        raise RepriseError(f"{folder}: {missing[0]} is missing; {runs.REPAIR}")
-    return True
-
-
 class Training:
-    """One cohort under training. See ``train_cohorts`` for the arguments; ``lock`` is held by the caller."""
+    """One cohort under training. See ``jobs.run`` for the arguments; ``lock`` is held by the caller."""
 
     def __init__(self, project, cohort, device, lock, stop, progress, tensorboard, checkpoint_seconds):
+        torch.set_num_threads(1)
+        # A policy that settles has probabilities too small for normal floats; arithmetic on those is many times slower.
+        torch.set_flush_denormal(True)
+        device = evaluation.resolve_device(device)
         self.cohort, self.device, self.lock, self.stop = cohort, device, lock, stop
         self.folder = Path(cohort.folder)
         self.started, self.clock = runs.now(), time.monotonic()

@@ -166,9 +166,9 @@ def tune(project: Project, name: str, device: str = "auto", jobs: int = 1) -> Pa
 
 
 def _train(project: Project, cohort: Cohort, device: str) -> None:
-    from reprise.experiments import training  # torch
+    from reprise.experiments import jobs
 
-    training.train_cohorts(project, [cohort], device)
+    jobs.run(project, [cohort], device)
 
 
 def _finals(cohort: Cohort, tuning: Tuning) -> dict[tuple[str, int], float]:

@@ -53,7 +53,7 @@ def _faults(project: Any, tier: str, folder: Path, held: dict[tuple[Path, int], 
     if not (folder / runs.MANIFEST).exists():
         # A kill between two writes of the results: the trainer overwrites them, so they are only worth a mention
         # when nobody is at it.
-        leftovers = [name for name in runs.FILES if (folder / name).exists()]
+        leftovers = [name for name in (*runs.FILES, runs.RECORDS) if (folder / name).exists()]
         busy = runs.lock_holder(cohort.checkpoints) is not None
         return [f"{folder}: {', '.join(leftovers)} without a manifest: not complete"] if leftovers and not busy else []
     from reprise.analysis.runs_check import cohort_faults  # opens tables with pandas, which takes a while to import
