@@ -95,6 +95,8 @@ def train(
         cohorts = _cohorts(project, task, algorithm, seeds, tier)
     else:
         raise RepriseError("train needs --task and --algorithm, or --cells; see reprise train --help")
+    # Before numpy is imported: parallelism comes from jobs, and a second thread slows all of them down.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from reprise.experiments import jobs
 
     jobs.run(project, cohorts, device, tensorboard=tensorboard, checkpoint_seconds=checkpoint_seconds)

@@ -107,6 +107,17 @@ def test_the_guide_to_an_environment(repository_root, copy):
     assert all(value / 25 in {11.0, 7.0, 6.0, 5.0, 0.0, -30.0} for value in rows["return"])
 
 
+def test_the_guide_to_a_study(repository_root, copy):
+    commands = follow(repository_root / "docs" / "adding-a-study.md", copy)
+    assert commands == ["train", "collect", "statistics", "plot", "claims"]
+    for suffix in ("svg", "png", "pdf", "json"):
+        assert (copy / f"figures/smoke/mine/pinsker.{suffix}").stat().st_size
+    claims = json.loads((copy / "results/smoke/claims.json").read_text())["claims"]
+    (mine,) = [claim for claim in claims if claim["paper"] == "mine"]
+    assert mine["verdict"] == "REPRODUCED"
+    assert mine["n"] == 3 * 3000
+
+
 @pytest.fixture(scope="module")
 def project(repository_root):
     return config.load(repository_root)
@@ -135,7 +146,8 @@ def test_every_hyperparameter_and_variant_is_on_its_page(repository_root, projec
 
 def test_every_figure_is_on_its_papers_page(repository_root, project):
     for name, paper in project.papers.items():
-        page = (repository_root / "docs" / "papers" / f"{name}.md").read_text(encoding="utf-8")
+        pages = sorted((repository_root / "docs" / "papers").glob(f"{name}*.md"))  # dpo.md and dpo-theory.md
+        page = "".join(path.read_text(encoding="utf-8") for path in pages)
         assert not [figure for figure in paper.figures if f"`{name}/{figure}`" not in page]
 
 

@@ -180,7 +180,7 @@ def test_the_picture_and_its_numbers(root, drawing):
     }  # fmt: skip
     assert record["studies"]["bound"]["controls"]["planted"]["violations"] > 0
     assert record["series"][0]["n"] == 80
-    assert "exact, float64" in record["footer"]
+    assert "study toy · 2 seeds · float64" in record["footer"]
     before = written[0].read_bytes()
     assert figures.draw(project, "quick", "demo/toy")[0].read_bytes() == before
 

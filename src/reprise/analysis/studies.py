@@ -145,8 +145,8 @@ def _footer(coverage: dict) -> str:
     parts = [
         f"tier {coverage['tier']}",
         f"stud{'y' if len(studies) == 1 else 'ies'} {', '.join(studies)}",
-        f"{'-'.join(map(str, seeds))} seed{'' if seeds == [1] else 's'}",
-        "exact, float64",
+        f"{'-'.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} seed{'' if seeds == [1] else 's'}",
+        "float64",
         f"commit {', '.join(commits) or 'none'}",
     ]
     for word in ("missing", "refused"):

@@ -53,7 +53,7 @@ def run(project: Any, cohort: Any, lock: runs.RunLock, stop: Any, progress: bool
         "cells": [{"setting": None, "hash": cell.hash, "config": cell.config, "provenance": cell.provenance}],
         "hash": cohort.hash,
         "seeds": {str(seed): {"status": "complete"} for seed in cohort.seeds},
-        "environment": {"name": environment["name"], "version": environment["version"], "backend": "exact, float64"},
+        "environment": {"name": environment["name"], "version": environment["version"], "backend": "numpy, float64"},
         "device": "cpu",
         **commit,
         "versions": machine.versions(),
