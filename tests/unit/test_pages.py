@@ -11,23 +11,30 @@ def _not_tables(_folder: str, names: list[str]) -> list[str]:
     return [name for name in names if not name.endswith(".csv")]
 
 
-def claim(number: int, verdict: str, direction: str | None = None) -> dict:
+def claim(number: int, verdict: str, direction: str | None = None, headline: bool = True) -> dict:
     return {
-        "id": f"dpo-{number:02}", "paper": "dpo", "where": "figure 1", "statement": f"a | b {number}",
+        "id": f"dpo-{number:02}", "paper": "dpo", "headline": headline, "where": "here", "statement": f"a | b {number}",
         "verdict": verdict, "direction": direction, "sentence": f"{verdict}: {number}",
     }  # fmt: skip
 
 
-def test_tables_show_each_tiers_verdict_and_leave_out_what_never_ran():
+def test_tables_count_verdicts_and_show_the_headline_claims_of_each_tier():
     judged = {
-        "paper": [claim(1, "REPRODUCED"), claim(2, "NOT_RUN"), claim(3, "NOT_RUN")],
-        "quick": [claim(1, "INCONCLUSIVE", "as claimed"), claim(2, "PARTLY"), claim(3, "NOT_RUN")],
+        "paper": [
+            claim(1, "REPRODUCED"),
+            claim(2, "NOT_RUN"),
+            claim(3, "NOT_RUN"),
+            claim(4, "REPRODUCED", None, False),
+        ],
+        "quick": [claim(1, "INCONCLUSIVE", "as claimed"), claim(2, "PARTLY"), claim(3, "NOT_RUN"), claim(4, "PARTLY")],
     }
     table = pages.short_table(judged)
+    assert "| tier `paper` | claims | REPRODUCED | NOT_RUN |" in table
+    assert "| dpo | 4 | 2 | 2 |" in table
     assert "| dpo-01 | a \\| b 1 | REPRODUCED | INCONCLUSIVE (as claimed) |" in table
     assert "| dpo-02 | a \\| b 2 | NOT_RUN | PARTLY |" in table
     assert "dpo-03" not in table
-    assert "1 more claims" in table
+    assert "dpo-04" not in table
 
 
 def test_the_pages_in_the_repository_are_filled_from_the_published_claims(repository_root, tmp_path):

@@ -86,8 +86,8 @@ class Checkout:
 
 
 def training(jobs: dict[str, int]) -> dict[str, int]:
-    """The training jobs among ``jobs``."""
-    return {rule: count for rule, count in jobs.items() if rule.startswith("train")}
+    """The jobs among ``jobs`` that train or compute a study."""
+    return {rule: count for rule, count in jobs.items() if rule.startswith(("train", "study"))}
 
 
 def copy_repository(source: Path, target: Path) -> Checkout:

@@ -40,7 +40,22 @@ def test_claims_hold_every_claim_once(smoke):
     assert declared
     assert sorted(claim["id"] for claim in judged) == sorted(declared)
     # Two updates judge nothing: a verdict that says more would be an artefact of the pipeline.
-    assert {claim["verdict"] for claim in judged} <= {"INCONCLUSIVE", "NOT_RUN", "NOT_COMPARABLE"}
+    trained = [claim for claim in judged if claim["lowest_tier"] != "smoke"]
+    assert {claim["verdict"] for claim in trained} <= {"INCONCLUSIVE", "NOT_RUN", "NOT_COMPARABLE"}
+
+
+def test_exact_studies_are_judged_at_every_tier(smoke):
+    judged = json.loads((smoke.root / "results/smoke/claims.json").read_text())["claims"]
+    exact = {claim["id"]: claim["verdict"] for claim in judged if claim["lowest_tier"] == "smoke"}
+    assert len(exact) >= 40
+    assert not {name: verdict for name, verdict in exact.items() if verdict in ("NOT_RUN", "INVALID")}
+
+
+def test_every_check_has_counted_something(smoke):
+    for path in smoke.figures("smoke"):
+        drawn = json.loads(path.read_text()) if path.suffix == ".json" else {}
+        for name, result in drawn.get("studies", {}).items():
+            assert result.get("checked", result.get("n")) > 0, f"{path}: {name}"
 
 
 def test_metrics_are_a_flat_dict(smoke):

@@ -8,17 +8,18 @@ import re
 import shutil
 from pathlib import Path
 
+from reprise.analysis.tables import VERDICTS, verdict_counts
 from reprise.errors import RepriseError
 from reprise.experiments.runs import write_bytes
 
 TIERS = ("paper", "quick")
-IMAGES = {"dpo/fig01a": "docs/images/fig01a.png"}
+IMAGES = {"dpo/fig01a": "docs/images/fig01a.png", "zhao/ratio_game": "docs/images/ratio_game.png"}
 
 
 def fill(project) -> list[Path]:
     """Fill the marked places of the pages from the judged tiers and copy the pictures shown; returns what changed.
 
-    README.md gets a line per claim of this version between `<!-- claims -->` and `<!-- /claims -->`; docs/papers/P.md
+    README.md gets counts and the headline claims between `<!-- claims -->` and `<!-- /claims -->`; docs/papers/P.md
     the same with the numbers between `<!-- results -->` and `<!-- /results -->`. RepriseError without claims.json.
     """
     judged = {tier: _claims(project.root / "results" / tier / "claims.json") for tier in TIERS}
@@ -47,19 +48,26 @@ def _claims(path: Path) -> list[dict]:
 
 
 def short_table(judged: dict[str, list[dict]]) -> str:
-    """A row per claim that some tier ran: its verdict, or the direction seen, at each tier."""
+    """How many claims of each paper got which verdict at the highest tier judged, and a row per headline claim that
+    some tier ran: its verdict, or the direction seen, at each tier."""
     tiers = list(judged)
     by_tier = {tier: {claim["id"]: claim for claim in claims} for tier, claims in judged.items()}
-    ran = [c for c in judged[tiers[0]] if any(by_tier[t][c["id"]]["verdict"] != "NOT_RUN" for t in tiers)]
-    lines = [
-        "| claim | statement | " + " | ".join(f"tier `{t}`" for t in tiers) + " |",
+    best = judged[tiers[0]]
+    verdicts = [verdict for verdict in VERDICTS if any(claim["verdict"] == verdict for claim in best)]
+    lines = [f"| tier `{tiers[0]}` | claims | {' | '.join(verdicts)} |", "|---" * (2 + len(verdicts)) + "|"]
+    for paper in dict.fromkeys(claim["paper"] for claim in best):
+        counts = dict(verdict_counts([claim for claim in best if claim["paper"] == paper]))
+        lines.append(f"| {paper} | {sum(counts.values())} | {' | '.join(str(counts[v] or '') for v in verdicts)} |")
+    ran = [c for c in best if c["headline"] and any(by_tier[t][c["id"]]["verdict"] != "NOT_RUN" for t in tiers)]
+    lines += [
+        "",
+        "| headline claim | statement | " + " | ".join(f"tier `{t}`" for t in tiers) + " |",
         "|---" * (2 + len(tiers)) + "|",
     ]
     for claim in ran:
         cells = " | ".join(_seen(by_tier[t][claim["id"]]) for t in tiers)
         lines.append(f"| {claim['id']} | {_cell(claim['statement'])} | {cells} |")
-    rest = len(judged[tiers[0]]) - len(ran)
-    return "\n".join([*lines, "", f"{rest} more claims of the four papers are listed as NOT_RUN in this version."])
+    return "\n".join(lines)
 
 
 def long_table(judged: dict[str, list[dict]]) -> str:
