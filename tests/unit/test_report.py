@@ -103,6 +103,7 @@ def project_at(root):
         variants={"code": SimpleNamespace(set={"beta": entry(1.0)})},
     )
     return SimpleNamespace(
+        studies={},
         root=root,
         papers={"dpo": page},
         paper=lambda name: page,

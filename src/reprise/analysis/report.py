@@ -102,6 +102,8 @@ def _budgets(project, tier: str) -> list[str]:
     for name, budget in project.tier(tier).environments.items():
         length = f"{tables.number(budget.env_steps)} env steps" if budget.env_steps else f"{budget.updates} updates"
         sentences.append(f"{name}: {length} per run, {len(budget.seeds)} seeds")
+    if project.studies:
+        sentences.append(f"{len(project.studies)} exact studies, computed in float64")
     return sentences
 
 
