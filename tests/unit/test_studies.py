@@ -240,9 +240,31 @@ def test_lines_have_means_intervals_extremes_and_quantiles():
 
 
 def coverage():
+    """Of a figure without checks."""
     curve = {"panel": "theory/s", "missing": [], "refused": [], "commits": ["abc"], "seeds_found": [0]}
     spec = {"kind": "study", "checks": {}}
-    return {"paper": "p", "figure": "f", "tier": "quick", "stamp": None, "spec": spec, "curves": [curve]}
+    head = {"paper": "p", "figure": "f", "tier": "quick", "stamp": None}
+    return {**head, "spec": spec, "curves": [curve], "checks": {}}
+
+
+def test_what_is_published_is_small_and_judged_in_full_precision(root, monkeypatch):
+    run = toy_study.run
+
+    def barely(parameters, seeds, records):
+        """A violation of 1e-12 next to 1, which single precision cannot hold."""
+
+        def add(quantity, series, value, **at):
+            records.add(quantity, series, value * 0 + 1 - 1e-12 if series == "all" else value, **at)
+
+        run(parameters, seeds, types.SimpleNamespace(add=add))
+
+    config_tree.edit(root, "papers/demo.yaml", "value: 0.0, series: [all]", "value: 1.0, series: [all]")
+    monkeypatch.setattr(toy_study, "run", barely)
+    project, _ = computed(root)
+    assert judged(project)["demo-01"]["statistic"]["value"] == 80
+    table = pd.read_parquet(root / "results/quick/tables/demo/toy.parquet")
+    assert table["value"].dtype == np.float32
+    assert (table["value"][table["series"] == "all"] == 1).all()
 
 
 @pytest.mark.parametrize(

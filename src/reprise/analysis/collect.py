@@ -14,15 +14,22 @@ from pathlib import Path
 
 import numpy as np
 
-from reprise.analysis import coverage, runs_check
+from reprise.analysis import coverage, runs_check, studies
 from reprise.analysis.coverage import Found, Run
 from reprise.errors import RepriseError, unknown
 from reprise.experiments import grid, runs
-from reprise.theory.study import COLUMNS as STUDY_COLUMNS
 
 MOST_TRAINING_ROWS = 200
 """Training metrics are averaged over blocks of updates so that a run keeps at most this many rows."""
 
+STUDY_SCHEMA = (
+    ("quantity", "string"),
+    ("series", "string"),
+    ("seed", "int32"),
+    ("game", "int32"),
+    ("x", "float64"),
+    ("value", "float64"),
+)
 COLUMNS = ("panel", "label", "cell", "setting", "seed", "env_steps", "metric", "value")
 
 
@@ -38,14 +45,14 @@ def collect(project, tier: str, figure_key: str, strict: bool = True) -> tuple[P
         raise unknown("figure", figure_key, planned.figures, f"tier {tier}")
     figure = planned.figures[figure_key]
     gather = _studies if figure.spec.kind == "study" else _training
-    table, curves, references = gather(planned, figure, tier, strict)
+    table, found, references = gather(planned, figure, tier, strict)
     covered = {
         "figure": figure.name,
         "paper": figure.paper,
         "tier": tier,
         "stamp": figure.stamp,
         "spec": figure.spec.model_dump(mode="json"),
-        "curves": curves,
+        **found,
         "references": {task: _mean_references(seeds) for task, seeds in references.items()},
         "per_seed_references": {task: _sorted_seeds(seeds) for task, seeds in references.items()},
     }
@@ -56,8 +63,8 @@ def collect(project, tier: str, figure_key: str, strict: bool = True) -> tuple[P
     return paths
 
 
-def _training(planned, figure, tier: str, strict: bool) -> tuple[bytes, list[dict], dict]:
-    """The table of a figure of training runs, its curves' coverage, and their references by task and seed."""
+def _training(planned, figure, tier: str, strict: bool) -> tuple[bytes, dict, dict]:
+    """The table of a figure of training runs, {"curves": their coverage}, and references by task and seed."""
     metrics = tuple(figure.spec.training_metrics)
     rows, curves, references, opened = [], [], {}, {}
     for panel in figure.panels:
@@ -67,11 +74,12 @@ def _training(planned, figure, tier: str, strict: bool) -> tuple[bytes, list[dic
             curves.append(coverage.entry(panel.task, curve, found))
             references.setdefault(panel.task, {}).update(_references(found))
     _check_metrics(metrics, rows, figure.key)
-    return _parquet(rows), curves, references
+    return _parquet(rows), {"curves": curves}, references
 
 
-def _studies(planned, figure, tier: str, strict: bool) -> tuple[bytes, list[dict], dict]:
-    """The records of a figure's exact studies, one after the other, with a first column `study`."""
+def _studies(planned, figure, tier: str, strict: bool) -> tuple[bytes, dict, dict]:
+    """The records of a figure's exact studies, one after the other, with a first column `study`; their coverage and
+    the results of the figure's checks."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -95,10 +103,16 @@ def _studies(planned, figure, tier: str, strict: bool) -> tuple[bytes, list[dict
             found.manifests.append(manifest)
             found.runs += [Run(seed, manifest["seeds"][str(seed)], {}, None) for seed in cohort.seeds]
         curves.append(coverage.entry(panel.task, curve, found))
+    schema = pa.schema([("study", pa.string()), *STUDY_SCHEMA])
+    records = pa.concat_tables(parts) if parts else schema.empty_table()
+    # Judged here, from the full float64 records: the table keeps what drawing needs.
+    complete = not any(curve["missing"] for curve in curves)
+    checks = {name: check.model_dump(mode="json") for name, check in figure.spec.checks.items()}
+    judged = studies.judge(records.to_pandas(), checks, figure.key) if complete else {}
+    table, options = studies.slim(records)
     buffer = io.BytesIO()
-    empty = pa.table({name: pa.array([], pa.string()) for name in ("study", *STUDY_COLUMNS)})
-    pq.write_table(pa.concat_tables(parts) if parts else empty, buffer, compression="zstd")
-    return buffer.getvalue(), curves, {}
+    pq.write_table(table, buffer, **options)
+    return buffer.getvalue(), {"curves": curves, "checks": judged}, {}
 
 
 def _refused(fault: object, tier: str) -> RepriseError:

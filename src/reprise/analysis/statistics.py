@@ -43,7 +43,8 @@ def compute(project, tier: str, figure_key: str) -> tuple[Path, Path]:
     study = coverage["spec"]["kind"] == "study"
     statistics = studies.summarise(table, coverage) if study else summarise(table, coverage)
     paths = folder / "statistics" / f"{figure_key}.json", folder / "statistics" / f"{figure_key}.csv"
-    runs.write_bytes(paths[0], (json.dumps(statistics, indent=1, allow_nan=False) + "\n").encode())
+    layout = {"separators": (",", ":")} if study else {"indent": 1}
+    runs.write_bytes(paths[0], (json.dumps(statistics, allow_nan=False, **layout) + "\n").encode())
     runs.write_bytes(paths[1], studies.csv(statistics) if study else _csv(statistics))
     return paths
 

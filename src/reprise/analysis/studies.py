@@ -18,13 +18,8 @@ FEWEST_FOR_QUANTILES = 20
 
 
 def summarise(table, coverage: dict) -> dict:
-    """The statistics of a figure of kind `study`: schema in docs/architecture.md.
-
-    RepriseError for a check of a quantity or series that the records do not hold.
-    """
-    checks, place = coverage["spec"]["checks"], f"{coverage['paper']}/{coverage['figure']}"
-    complete = len(table) > 0 and not any(curve["missing"] for curve in coverage["curves"])
-    results = {name: _check(table, check, f"{place}: {name}") for name, check in checks.items()} if complete else {}
+    """The statistics of a figure of kind `study`: schema in docs/architecture.md."""
+    checks, results = coverage["spec"]["checks"], coverage["checks"]
     judged = {
         name: {
             **result,
@@ -48,11 +43,41 @@ def summarise(table, coverage: dict) -> dict:
     }
 
 
+def judge(records, checks: dict[str, dict], place: str) -> dict[str, dict]:
+    """The result of every check, from the records in full precision (a pandas table); {} without records.
+
+    RepriseError for a check of a quantity or series that the records do not hold.
+    """
+    if not len(records):
+        return {}
+    return {name: _check(records, check, f"{place}: {name}") for name, check in checks.items()}
+
+
+def slim(records):
+    """The table that is kept and published: single precision, enough to draw, in a few bytes per row.
+
+    ``records`` is a pyarrow table; returns (table, options of `pyarrow.parquet.write_table`)."""
+    import pyarrow as pa
+
+    texts = ("study", "quantity", "series")
+    columns = {
+        name: records[name].cast(pa.float32()) if name == "value" else records[name] for name in records.schema.names
+    }
+    encodings = {"seed": "DELTA_BINARY_PACKED", "game": "DELTA_BINARY_PACKED", "value": "BYTE_STREAM_SPLIT"}
+    options = {
+        "use_dictionary": [*texts, "x"],
+        "column_encoding": encodings,
+        "compression": "zstd",
+        "compression_level": 9,
+    }
+    return pa.table(columns), options
+
+
 def _series(key: tuple[str, str, str], rows) -> dict:
     """One line of one quantity: mean, interval and extremes over units at each x; quantiles where x is one value."""
     study, quantity, series = key
     order = np.argsort(rows["x"].to_numpy(), kind="stable")
-    x, value = rows["x"].to_numpy()[order], rows["value"].to_numpy()[order]
+    x, value = rows["x"].to_numpy()[order], rows["value"].to_numpy(dtype=float)[order]
     places, starts, counts = np.unique(x, return_index=True, return_counts=True)
     with np.errstate(invalid="ignore"):
         mean = np.add.reduceat(value, starts) / counts
@@ -79,7 +104,8 @@ def _series(key: tuple[str, str, str], rows) -> dict:
 
 
 def _listed(values: np.ndarray) -> list[float | None]:
-    return [value if math.isfinite(value) else None for value in values.tolist()]
+    """Eight significant digits: the table's precision, with no noise behind it."""
+    return [float(f"{value:.8g}") if math.isfinite(value) else None for value in values.tolist()]
 
 
 def _check(table, check: dict, place: str) -> dict:
@@ -165,6 +191,6 @@ def csv(statistics: dict) -> bytes:
     writer.writerow(["study", "quantity", "series", "x", "mean", "low", "high", "n"])
     for each in statistics["series"]:
         for x, mean, low, high in zip(each["x"], each["mean"], each["low"], each["high"], strict=True):
-            shown = ["" if value is None else value for value in (mean, low, high)]
+            shown = ["" if value is None else f"{value:.6g}" for value in (mean, low, high)]
             writer.writerow([each["study"], each["quantity"], each["series"], x, *shown, each["n"]])
     return text.getvalue().encode()
