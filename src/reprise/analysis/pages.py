@@ -48,17 +48,20 @@ def _claims(path: Path) -> list[dict]:
 
 
 def short_table(judged: dict[str, list[dict]]) -> str:
-    """How many claims of each paper got which verdict at the highest tier judged, and a row per headline claim that
-    some tier ran: its verdict, or the direction seen, at each tier."""
+    """How many claims of each paper got which verdict, each at the highest tier that ran it, and a row per headline
+    claim that some tier ran: its verdict, or the direction seen, at each tier."""
     tiers = list(judged)
     by_tier = {tier: {claim["id"]: claim for claim in claims} for tier, claims in judged.items()}
-    best = judged[tiers[0]]
+    best = []
+    for claim in judged[tiers[0]]:
+        found = [by_tier[tier][claim["id"]] for tier in tiers]
+        best.append(next((each for each in found if each["verdict"] != "NOT_RUN"), claim))
     verdicts = [verdict for verdict in VERDICTS if any(claim["verdict"] == verdict for claim in best)]
-    lines = [f"| tier `{tiers[0]}` | claims | {' | '.join(verdicts)} |", "|---" * (2 + len(verdicts)) + "|"]
+    lines = [f"| paper | claims | {' | '.join(verdicts)} |", "|---" * (2 + len(verdicts)) + "|"]
     for paper in dict.fromkeys(claim["paper"] for claim in best):
         counts = dict(verdict_counts([claim for claim in best if claim["paper"] == paper]))
         lines.append(f"| {paper} | {sum(counts.values())} | {' | '.join(str(counts[v] or '') for v in verdicts)} |")
-    ran = [c for c in best if c["headline"] and any(by_tier[t][c["id"]]["verdict"] != "NOT_RUN" for t in tiers)]
+    ran = [claim for claim in best if claim["headline"] and claim["verdict"] != "NOT_RUN"]
     lines += [
         "",
         "| headline claim | statement | " + " | ".join(f"tier `{t}`" for t in tiers) + " |",
@@ -74,6 +77,8 @@ def long_table(judged: dict[str, list[dict]]) -> str:
     """Per tier, a row per claim that ran: where, statement, verdict, the sentence with the numbers."""
     blocks = []
     for tier, claims in judged.items():
+        if all(claim["verdict"] == "NOT_RUN" for claim in claims):
+            continue
         lines = [f"Tier `{tier}`:", "", "| claim | where | statement | verdict and numbers |", "|---|---|---|---|"]
         for c in claims:
             if c["verdict"] != "NOT_RUN":
