@@ -26,10 +26,10 @@ figures: $(STAMP)
 	@$(WITH) snakemake --cores $(CORES) all
 
 test: $(STAMP)
-	@$(WITH) pytest -n auto --maxprocesses 4 --dist loadgroup -m "not long" tests
+	@$(WITH) pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder -m "not long" tests
 
 test-long: $(STAMP)
-	@$(WITH) pytest -n auto --maxprocesses 4 --dist loadgroup tests
+	@$(WITH) pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder tests
 
 # Maintainers: refresh published/, the DVC remote inside the repository, from the figures at hand.
 publish: $(STAMP)

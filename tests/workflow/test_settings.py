@@ -50,13 +50,13 @@ def test_bare_call_plans_everything_once(untrained):
     grid = untrained.grid("quick")
     jobs = untrained.planned()
     assert jobs == untrained.planned("all")
-    assert jobs["train"] == len(grid.cohorts)
+    assert jobs["train"] + jobs["study"] == len(grid.cohorts)
     assert jobs["collect"] == jobs["statistics"] == jobs["plot"] == len(grid.figures)
     assert jobs["judge"] == jobs["write_report"] == 1
 
 
 def test_paper_tier_plans_its_grid(untrained):
-    assert untrained.planned("--config", "tier=paper")["train"] == len(untrained.grid("paper").cohorts)
+    assert sum(training(untrained.planned("--config", "tier=paper")).values()) == len(untrained.grid("paper").cohorts)
 
 
 def test_one_figure_trains_only_its_cohorts(untrained):
