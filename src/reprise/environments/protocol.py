@@ -7,7 +7,7 @@ O observation size, S distinct states.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -114,4 +114,18 @@ class Environment(Protocol):
 
     def exact_return(self, probabilities: Tensor) -> Tensor:
         """Only if ``spec.exact``: expected episode return of product policies [R, N, S, A]; float64 [R]."""
+        ...
+
+    def frame(self, row: int) -> dict[str, Any]:
+        """Optional, for `reprise replay`: what there is to see of one row, as numpy arrays and plain values.
+
+        It shows the state that the last step led to, before an auto-reset (as ``next_observations`` does); after
+        ``reset`` or ``restore``, the current one. Lengths are in the world's units. ``kind`` says how it is drawn:
+
+        ``particles``: ``positions`` [E, 2] and ``sizes`` [E] (radii) of E entities, the agents first; ``roles``, E
+            words of agent, object, landmark; ``extent``, half the width of the arena, centred at 0. Where there are
+            any: ``targets`` [K, 2], the places where agents should be, and ``links`` int [L, 2], the pairs (agent,
+            target) whose distances the reward counts.
+        ``board``: ``states``, their number S, and ``state``, the index of the one that the game is in.
+        """
         ...
