@@ -15,6 +15,7 @@ Kind = Literal[
     "natural",
     "switch",
     "choice",
+    "text",
     "optional_count",
     "floats",
     "positives",
@@ -55,6 +56,10 @@ def check(kind: str, value: Any, choices: list | None = None) -> Any:
     if kind == "choice":
         if value not in (choices or []):
             raise ValueError(f"one of {', '.join(map(str, choices or []))} expected, got {value!r}")
+        return value
+    if kind == "text":
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError(f"a text expected, got {value!r}")
         return value
     if kind == "optional_count" and value is None:
         return None
