@@ -20,9 +20,14 @@ def project() -> config.Project:
 
 
 class Play:
-    """One cohort on one task: ``update()`` trains, ``returns()`` are the exact greedy returns, [R]."""
+    """One cohort on one task: ``update()`` trains, ``returns()`` are the exact greedy returns, [R].
 
-    def __init__(self, task: str, algorithm: str, seeds, cache: Path, device: str = "cpu", **changes):
+    ``sampled_returns()`` are those of ``episodes`` played episodes, where no exact ones are known.
+    """
+
+    def __init__(
+        self, task: str, algorithm: str, seeds, cache: Path, device: str = "cpu", episodes: int = 2, **changes
+    ):
         torch.set_num_threads(1)
         self.cell = resolution.resolve(project(), task, algorithm, "smoke")
         hyper = self.cell.config["algorithm"]["hyperparameters"]
@@ -32,14 +37,14 @@ class Play:
         copies, device = settings["algorithm"]["hyperparameters"]["copies"], torch.device(device)
         self.environment, second = (
             evaluation.make_environment(settings, seeds, c, device, stream, cache)
-            for c, stream in ((copies, "environment"), (2, "evaluation"))
+            for c, stream in ((copies, "environment"), (episodes, "evaluation"))
         )
         spec = self.environment.spec
         self.algorithm = evaluation.make_algorithm([settings] * len(seeds), spec, seeds, copies, device)
         self.collector = Collector(
             self.environment, self.algorithm, self.algorithm.rollout_length(), len(seeds) * copies
         )
-        self.evaluator = evaluation.Evaluator(second, len(seeds), 2)
+        self.evaluator = evaluation.Evaluator(second, len(seeds), episodes)
         self.steps_per_update = self.algorithm.rollout_length() * copies
         self.seeds = seeds
 
@@ -50,3 +55,7 @@ class Play:
     def returns(self) -> torch.Tensor:
         """Exact expected return of the greedy joint policy, [R]."""
         return torch.from_numpy(self.evaluator.evaluate(self.algorithm).expected_return)
+
+    def sampled_returns(self) -> torch.Tensor:
+        """Mean return of the greedy policies over the played episodes, [R]."""
+        return torch.from_numpy(self.evaluator.evaluate(self.algorithm).returns).mean(1)

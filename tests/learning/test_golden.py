@@ -22,13 +22,20 @@ CELLS = {
     "ippo@joint_ratio": 1e-2,
     "iql": 1e-2,
     "iql@rnn": 1e-2,
+    # Observations that are vectors; the recurrent IQL.
+    "mpe/circle_control-n4 dpo": 1e-2,
+    "mpe/circle_control-n4 dpo@code_shuffled": 5e-2,
+    "mpe/circle_control-n4 ippo": 1e-2,
+    "mpe/circle_control-n4 iql": 1e-2,
 }
+TINY = "stochastic_game/s5n2a3"  # the task of a name without one
 
 
 def measure(name: str, cache: Path) -> dict:
-    """Versions, and what three updates on the tiny game give two runs."""
-    small = {"batch_episodes": 2} if name.startswith("iql") else {}
-    play = Play("stochastic_game/s5n2a3", name, [0, 1], cache, hidden=16, **small)
+    """Versions, and what three updates give two runs of ``name``, "task algorithm" or an algorithm on the tiny game."""
+    task, _, algorithm = name.rpartition(" ")
+    small = {"batch_episodes": 2} if algorithm.startswith("iql") else {}
+    play = Play(task or TINY, algorithm, [0, 1], cache, hidden=16, **small)
     metrics = [play.update() for _ in range(3)][-1]
     config = play.cell.config
     return {

@@ -1,4 +1,7 @@
-"""Do the algorithms learn? On a game small enough to be solved, against its best-response Nash value."""
+"""Do the algorithms learn? On a game small enough to be solved, against its best-response Nash value, and on MPE.
+
+On MPE the levels are uniformly random actions and a hand-written policy, which heads for the targets.
+"""
 
 import pytest
 from play import Play
@@ -35,3 +38,25 @@ def test_iql_improves_on_the_uniform_policy(cache):
         play.update()
     halfway = references["uniform"] + 0.5 * (references["nash"] - references["uniform"])
     assert float(play.returns().mean()) >= halfway
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "steps", "changes"),
+    [
+        ("dpo", 10_000, {"copies": 8, "gamma": 0.9, "gae_lambda": 0.8}),
+        ("ippo", 10_000, {"copies": 8, "gamma": 0.9, "gae_lambda": 0.8}),
+        ("iql", 24_000, {"epsilon_decay": 8000}),
+    ],
+)
+def test_learns_a_particle_task(algorithm, steps, changes, cache):
+    play = Play("mpe/circle_control-n4", algorithm, SEEDS[:2], cache, episodes=64, **changes)
+    references = play.environment.references(0)
+    while play.algorithm.updates * play.steps_per_update < steps:
+        play.update()
+    level = references["uniform"] + 0.2 * (references["scripted"] - references["uniform"])
+    assert float(play.sampled_returns().mean()) >= level
+
+
+def test_an_untrained_policy_does_not_do_the_particle_task(cache):
+    play = Play("mpe/circle_control-n4", "ippo", SEEDS[:2], cache, episodes=64)
+    assert float(play.sampled_returns().mean()) < play.environment.references(0)["uniform"]

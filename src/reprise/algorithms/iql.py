@@ -149,35 +149,29 @@ class IQL(DiscreteLearner):
         reward = episodes["reward"].flatten(1).unsqueeze(1)
         future = (~episodes["terminated"]).flatten(1).unsqueeze(1)
         actions = _per_agent(episodes["actions"]).long()
-        if self.hyper.recurrent:
-            following, q_of, inputs = self._recurrent(episodes)
-        else:
-            following, q_of, inputs = self._feed_forward(episodes)
-        target = reward + gamma * future * following
+        split = self._recurrent if self.hyper.recurrent else self._feed_forward
+        future_of, q_of, inputs = split(episodes)
+        held = {}
 
         def loss_of(output: torch.Tensor) -> torch.Tensor:
+            target = held["target"] = reward + gamma * future * future_of(output.detach())
             chosen = q_of(output).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
             return (chosen - target).square().mean(-1)
 
-        if self.hyper.recurrent:
-            leaves = {k: p.detach().requires_grad_() for k, p in self.network.parameters.items()}
-            loss = loss_of(self.network.sequence(leaves, inputs))
-            grads = torch.autograd.grad(loss.sum(), list(leaves.values()))
-            loss, gradients = loss.detach(), dict(zip(leaves, grads, strict=True))
-        else:
-            loss, gradients = self.network.loss_and_gradients(self.network.parameters, inputs, loss_of)
+        loss, gradients = self.network.loss_and_gradients(self.network.parameters, inputs, loss_of)
+        target = held["target"]
         norm = clip_by_agent(gradients, self.hyper.gradient_clip)
         self.optimiser.step(gradients)
         return {"value_loss": loss.mean(1), "gradient_norm": norm.mean(1), "value": target.mean((1, 2))}
 
     @torch.no_grad()
     def _feed_forward(self, episodes: Tensors):
-        """The future's value [R, N, M], how to find the samples' Q-values in the network's output, and its inputs."""
+        """How to find in the network's output the future's value [R, N, M] and the samples' Q-values; its inputs."""
         observations, following = (_per_agent(episodes[k]) for k in ("observations", "next_observations"))
         if not self.spec.one_hot:
             online = self.network(self.network.parameters, following)
             value = self._future(online, self.network(self.target, following))
-            return value, lambda output: output, observations
+            return lambda output: value, lambda output: output, observations
         # One-hot observations: S distinct inputs, evaluated once; samples look their rows up.
         rows, next_rows = observations.long(), following.long()
         value = self._future(self.network(self.network.parameters, None), self.network(self.target, None))
@@ -185,11 +179,11 @@ class IQL(DiscreteLearner):
         def q_of(output: torch.Tensor) -> torch.Tensor:
             return output.gather(2, rows.unsqueeze(-1).expand(*rows.shape, output.shape[-1]))
 
-        return value.gather(2, next_rows), q_of, None
+        return lambda output: value.gather(2, next_rows), q_of, None
 
     @torch.no_grad()
     def _recurrent(self, episodes: Tensors):
-        """As ``_feed_forward``, over whole episodes: the networks see T + 1 observations each."""
+        """As ``_feed_forward``, over whole episodes: one pass over T + 1 observations gives Q-values and futures."""
 
         def by_agent(x: torch.Tensor) -> torch.Tensor:  # [R, E, T, N, ...] -> [R, N, E, T, ...]
             return x.movedim(3, 1)
@@ -201,9 +195,12 @@ class IQL(DiscreteLearner):
         seen = torch.cat([first, following[:, :, :, -1:]], 3)
         last = torch.cat([torch.full_like(actions[..., :1], -1), actions], 3)
         whole = self._inputs(seen, last)
-        online = self.network.sequence(self.network.parameters, whole)[:, :, :, 1:]
-        value = self._future(online, self.network.sequence(self.target, whole)[:, :, :, 1:])
-        return value.flatten(2), lambda output: output.flatten(2, 3), whole[:, :, :, :-1]
+        target = self.network.sequence(self.target, whole)[:, :, :, 1:]
+
+        def future_of(output: torch.Tensor) -> torch.Tensor:
+            return self._future(output[:, :, :, 1:], target).flatten(2)
+
+        return future_of, lambda output: output[:, :, :, :-1].flatten(2, 3), whole
 
     def _future(self, online: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Q'(s', argmax Q(s', .)) with double Q-learning, max Q'(s', .) without: [..., A] -> [...]."""
