@@ -114,8 +114,7 @@ def evaluate(
 
     Example: reprise evaluate results/quick/runs/stochastic_game/s100n6a5/dpo/seeds-0-4 --episodes 100
     """
-    if not folder.is_dir():
-        raise RepriseError(f"{folder}: no such run folder; `reprise status` shows what there is")
+    _exists(folder)
     project, _, _ = _project()
     device = _device(project, device)
     from reprise.experiments.evaluation import evaluate_run
@@ -126,6 +125,40 @@ def evaluate(
         interval = f"[{row['low']:.2f}, {row['high']:.2f}]"
         mean, exact = f"{row['mean']:.2f}", f"{row['expected_return']:.2f}"
         typer.echo(f"{row['setting'] or '-':<16}{row['seed']:>6}{mean:>12}{interval:>26}{exact:>12}")
+
+
+@app.command()
+def replay(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder, as for evaluate.")],
+    seed: Annotated[int | None, typer.Option(help="Which run.", show_default="the first")] = None,
+    setting: Annotated[str | None, typer.Option(help="Of a sweep: which setting.", show_default="the first")] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="gif, mp4 or png (a strip).", show_default="--output's, or gif")
+    ] = None,
+    episode: Annotated[int, typer.Option(help="Another episode, which starts elsewhere: 1, 2, ...")] = 0,
+    output: Annotated[
+        Path | None, typer.Option(help="The picture.", show_default="figures/<tier>/replays/<task>/")
+    ] = None,
+    device: Device = None,
+) -> None:
+    """Show an episode of a trained policy.
+
+    Beside it plays the policy that the training began with, from the same start. A json with the numbers drawn
+    lies beside the picture. mp4 needs the package imageio-ffmpeg.
+
+    Example: reprise replay results/quick/runs/stochastic_game/s100n6a5/dpo/seeds-0-4 --seed 2
+    """
+    _exists(folder)
+    project, _, _ = _project()
+    device = _device(project, device)
+    from reprise.analysis import replay as pictures
+    from reprise.experiments import replay as replays
+
+    suffix = pictures.form(form, output)
+    played = replays.play(project, folder, seed, setting, episode, device)
+    path = replays.place(project.root, played, suffix, output)
+    pictures.save(played, path, suffix)
+    typer.echo(path)
 
 
 @app.command()
@@ -311,6 +344,11 @@ def _device(project: Project, device: str | None) -> str:
     from reprise.experiments import config
 
     return config.settings(project, {"device": device}).device
+
+
+def _exists(folder: Path) -> None:
+    if not folder.is_dir():
+        raise RepriseError(f"{folder}: no such run folder; `reprise status` shows what there is")
 
 
 def _cohorts(project: Project, task: str, algorithm: str, seeds: str | None, tier: str) -> list[Cohort]:

@@ -15,7 +15,7 @@ from reprise import cli
 from reprise.errors import RepriseError
 
 COMMANDS = (
-    "plan train evaluate tune collect statistics plot claims report compare verify status doctor".split()  # noqa: SIM905
+    "plan train evaluate replay tune collect statistics plot claims report compare verify status doctor".split()  # noqa: SIM905
 )
 TRAIN = ["train", "--task", "grid_world/small", "--algorithm"]
 MISTAKES = {  # words: what the line says
@@ -39,6 +39,9 @@ MISTAKES = {  # words: what the line says
     "train --cells x --task grid_world/small": "--cells names whole cohorts",
     "evaluate nowhere": "nowhere: no such run folder",
     "evaluate . --episodes 0": "Invalid value for '--episodes'",
+    "replay nowhere": "nowhere: no such run folder",
+    "replay . --format gfi": "unknown format 'gfi'; nearest: 'gif'",
+    "replay . --format png --output x.gif": "--output x.gif: its suffix is not 'png'",
     "tune share": "unknown search 'share'; nearest: 'shared'",
     "collect": "Missing argument 'FIGURE'; see reprise collect --help",
     "collect demo/fig99": "unknown figure 'demo/fig99'",

@@ -12,6 +12,7 @@ from reprise import repository
 from reprise.errors import RepriseError, unknown
 from reprise.experiments import config as experiments
 from reprise.experiments import grid as grids
+from reprise.experiments import replay as replays
 
 RUN = "results/{tier}/runs/{environment}/{task}/{cell}/seeds-{first}-{last}"
 FORMATS = ("svg", "png", "pdf", "json")
@@ -38,6 +39,7 @@ localrules:
     collect,
     statistics,
     plot,
+    replay,
     judge,
     write_report,
 
@@ -107,6 +109,24 @@ def figure_at(wildcards):
     return figures[name]
 
 
+@cache
+def replays_of(tier):
+    return replays.declared(PROJECT, grid_of(tier))
+
+
+def replay_at(wildcards):
+    """The declared replay that the wildcards name, or the nearest valid name and exit 2."""
+    name = replays.key(wildcards.paper, f"{wildcards.environment}/{wildcards.task}")
+    if name not in replays_of(wildcards.tier):
+        stop(unknown("replay", name, replays_of(wildcards.tier), f"figures/{wildcards.tier}"))
+    return replays_of(wildcards.tier)[name]
+
+
+def replay_files(tier):
+    names = [name for name in replays_of(tier) if name.split("/")[0] in PAPERS]
+    return [f"figures/{tier}/{name}.{suffix}" for name in names for suffix in ("png", "json")]
+
+
 def digest_of_figure(wildcards):
     """What a figure is made of: a change in its config redraws it although no file is newer."""
     figure = figure_at(wildcards)
@@ -136,7 +156,7 @@ def everything_chosen(wildcards):
     verdicts = [f"results/{TIER}/claims.json", f"results/{TIER}/metrics.json", f"results/{TIER}/report.html"]
     # A tier that trains in batches exists to run everything once, also what no figure shows.
     trained = [manifest(cohort) for batch in BATCHES for cohort in batch]
-    return figures_chosen(wildcards) + verdicts + trained
+    return figures_chosen(wildcards) + replay_files(TIER) + verdicts + trained
 
 
 def on_gpu():

@@ -3,6 +3,7 @@ rule write_report:
         claims="results/{tier}/claims.json",
         statistics=lambda wildcards: statistics_files(wildcards.tier),
         figures=lambda wildcards: figure_files(wildcards.tier),
+        replays=lambda wildcards: replay_files(wildcards.tier),
         papers=[f"config/papers/{name}.yaml" for name in PROJECT.papers],
     output:
         report(

@@ -47,7 +47,10 @@ NEEDS = {
 
 
 class Size(Strict):
-    """A difference that matters: in return units, as a fraction of optimum minus uniform policy, or as a ratio."""
+    """A difference that matters: in return units, as a fraction of optimum minus uniform policy, or as a ratio.
+
+    A task without a known optimum but with a scripted policy among its references takes that policy for the optimum.
+    """
 
     value: Annotated[float, Field(ge=0)]
     unit: Literal["return", "fraction", "ratio"]

@@ -26,6 +26,7 @@ REFERENCES = {
     "optimum": ("optimum", (0, (5, 2))),
     "nash": ("Nash level", (0, (1, 1.6))),
     "uniform": ("uniform", (0, (4, 1, 1, 1))),
+    "scripted": ("scripted", (0, (5, 2))),
 }
 
 

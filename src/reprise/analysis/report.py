@@ -57,6 +57,7 @@ def _contents(project, tier: str) -> dict:
                 "claims": [_claim(claim) for claim in mine],
                 "counts": tables.verdict_counts(mine),
                 "pictures": pictures,
+                "replays": [_replay(project, tier, name, wanted.task) for wanted in page.replays],
                 "tables": tables.paper_tables(project, name),
                 "diagrams": [diagram.model_dump() for diagram in page.diagrams],
             }
@@ -153,6 +154,32 @@ def _picture(project, tier: str, key: str, statistics: dict | None) -> dict:
         "stamp": statistics.get("stamp") if statistics else None,
         "width": "44rem" if statistics and _wide(statistics) else "28rem",
     }
+
+
+def _replay(project, tier: str, paper: str, task: str) -> dict:
+    """The strip of one task, with what its json says; ``image`` is None where it was not played at this tier."""
+    from reprise.analysis.replay.parts import levels
+    from reprise.experiments.replay import key
+
+    name = key(paper, task)
+    stem = Path(project.root) / "figures" / tier / name
+    shown = {"task": task, "key": name, "id": name.replace("/", "-"), "image": _image(stem)}
+    if shown["image"]:
+        path = stem.with_name(f"{stem.name}.json")
+        try:
+            played = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as fault:
+            again = f"snakemake --cores all --forcerun replay -- {path.relative_to(project.root)}"
+            raise RepriseError(f"{path}: damaged ({fault}); run: {again}") from None
+        before, after = (tables.number(played[part]["return"]) for part in ("before", "after"))
+        references = "".join(f"; {each} {tables.number(level)}" for each, level in levels(played["references"]).items())
+        shown["stamp"] = played["stamp"]
+        shown["caption"] = (
+            f"One episode of {played['cell']}, seed {played['seed']}, greedy policies, same start and random numbers: "
+            f"return {before} before training and {after} after {tables.number(played['env_steps'])} env steps"
+            f"{references}."
+        )
+    return shown
 
 
 def _wide(statistics: dict) -> bool:

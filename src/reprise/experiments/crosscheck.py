@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reprise.errors import RepriseError, unknown
@@ -89,12 +90,34 @@ def _paper(project: Project, paper: schema.Paper, place: str) -> None:
             project.tier(tier, f"{where}.tiers")
             if part.tasks or part.curves:
                 _figure(project, part.tasks or figure.tasks, part.curves or figure.curves, f"{where}.tiers.{tier}")
+    for index, replay in enumerate(paper.replays):
+        _replay(project, paper, replay, f"{place}: replays.{index}")
+        if replay.task in [other.task for other in paper.replays[:index]]:
+            raise RepriseError(f"{place}: replays.{index}: '{replay.task}' stands twice; one replay per task")
     for name, table in paper.tables.items():
         for row in table.rows:
             if isinstance(row.ours, schema.Resolved):
                 where = f"{place}: tables.{name}: {row.name}: ours"
                 found = resolution.target(project, row.ours.algorithm, where)
                 _known("hyperparameter", [row.ours.key], project.algorithms[found.algorithm].hyperparameters, where)
+
+
+def _replay(project: Project, paper: schema.Paper, replay: schema.ReplaySpec, where: str) -> None:
+    """The run is one that a figure trains: a replay alone must not train anything."""
+    project.task(replay.task, f"{where}.task")
+    wanted = resolution.target(project, replay.algorithm, f"{where}.algorithm")
+    if wanted.sweep and not wanted.setting:
+        raise RepriseError(f"{where}.algorithm: '{replay.algorithm}' is a sweep; name one of its settings")
+    shown = []
+    for figure in paper.figures.values():
+        if isinstance(figure, schema.FigureSpec):
+            for part in (figure, *figure.tiers.values()):
+                if replay.task in (part.tasks or figure.tasks):
+                    shown += [curve.algorithm for curve in part.curves or figure.curves]
+    targets = [resolution.target(project, name) for name in shown]
+    sweep = replace(wanted, setting=None)
+    if wanted not in targets and not (wanted.sweep and sweep in targets):
+        raise unknown(f"curve on {replay.task}", replay.algorithm, set(shown), f"{where}.algorithm")
 
 
 def _figure(project: Project, tasks: list[str], curves: list[schema.CurveSpec], where: str) -> None:

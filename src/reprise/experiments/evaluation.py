@@ -7,6 +7,7 @@ training, and what evaluation point k of a run sees depends on the run's seed an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,17 +125,69 @@ class Evaluator:
             returns.view(shape).cpu().numpy(),
             lengths.view(shape).cpu().numpy(),
             success.view(shape).cpu().numpy(),
-            self._expected(algorithm).cpu().numpy(),
+            expected_return(environment, algorithm, self.runs).cpu().numpy(),
         )
 
-    def _expected(self, algorithm: Any) -> torch.Tensor:
-        """[R] float64; NaN unless the environment is exact and the policy a table over its states."""
-        spec = self.environment.spec
-        if not (spec.exact and algorithm.tabular and spec.one_hot):
-            return torch.full((self.runs,), float("nan"), dtype=torch.float64)
-        states = torch.arange(spec.observation_size, device=self.environment.device)
-        every = states.expand(self.runs, spec.agents, -1)
-        return self.environment.exact_return(algorithm.probabilities(every)).double()
+
+def expected_return(environment: Environment, algorithm: Any, count: int) -> torch.Tensor:
+    """[R] float64, the exact expected episode return of the greedy policies of ``count`` = R runs.
+
+    NaN unless the environment is exact and the policy a table over its states.
+    """
+    spec = environment.spec
+    if not (spec.exact and algorithm.tabular and spec.one_hot):
+        return torch.full((count,), float("nan"), dtype=torch.float64)
+    states = torch.arange(spec.observation_size, device=environment.device)
+    return environment.exact_return(algorithm.probabilities(states.expand(count, spec.agents, -1))).double()
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A complete run folder, opened: ``members`` has the (cell of the manifest, seed) of each of its R runs."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    members: list[tuple[dict[str, Any], int]]
+
+    @property
+    def configs(self) -> list[dict[str, Any]]:
+        """The resolved config of each run."""
+        return [cell["config"] for cell, _ in self.members]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of each run."""
+        return [seed for _, seed in self.members]
+
+    def environment(self, copies: int, device: torch.device, stream: str) -> Environment:
+        """The environment of its runs, ``copies`` each, on the random stream ``stream``."""
+        return make_environment(self.configs[0], self.seeds, copies, device, stream=stream)
+
+    def untrained(self, spec: Spec, copies: int, device: torch.device) -> Any:
+        """The algorithm as each run began: its first parameters are a function of its seed."""
+        return make_algorithm(self.configs, spec, self.seeds, copies, device)
+
+    def trained(self, spec: Spec, copies: int, device: torch.device) -> Any:
+        """The algorithm with the policies that training left; RepriseError when they do not fit this code."""
+        algorithm = self.untrained(spec, copies, device)
+        path = self.folder / runs.POLICY
+        try:
+            algorithm.load_policy(runs.decode_tensors(path.read_bytes()))
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise RepriseError(f"{path}: does not fit this code ({error}); {runs.REPAIR}") from error
+        return algorithm
+
+
+def open_run(folder: Path) -> FinishedRun:
+    """Open a run folder to play its policies. RepriseError when it is incomplete, damaged or an exact study."""
+    found = runs.faults(folder)
+    if found:
+        raise RepriseError(f"{found[0]}; {runs.REPAIR}" if runs.REPAIR not in found[0] else found[0])
+    manifest = runs.load_manifest(folder)
+    if runs.POLICY not in runs.files(manifest):
+        raise RepriseError(f"{folder}: an exact study ({manifest['task']}) has no policy to play")
+    seeds = sorted({int(key.rpartition("/")[2]) for key in manifest["seeds"]})
+    return FinishedRun(folder, manifest, [(cell, seed) for cell in manifest["cells"] for seed in seeds])
 
 
 def evaluate_run(folder: Path, episodes: int, device: str = "auto") -> list[dict[str, Any]]:
@@ -146,28 +199,17 @@ def evaluate_run(folder: Path, episodes: int, device: str = "auto") -> list[dict
     """
     if episodes < 1:
         raise RepriseError(f"--episodes {episodes}: must be at least 1")
-    found = runs.faults(folder)
-    if found:
-        raise RepriseError(f"{found[0]}; {runs.REPAIR}" if runs.REPAIR not in found[0] else found[0])
-    manifest = runs.load_manifest(folder)
+    run = open_run(folder)
     target = resolve_device(device)
     torch.set_num_threads(1)
-    seeds = sorted({int(key.rpartition("/")[2]) for key in manifest["seeds"]})
-    members = [(cell, seed) for cell in manifest["cells"] for seed in seeds]
-    configs = [cell["config"] for cell, _ in members]
-    run_seeds = [seed for _, seed in members]
     # A stream that no training run uses: these episodes are new to every policy.
-    environment = make_environment(configs[0], run_seeds, episodes, target, stream="evaluate")
-    algorithm = make_algorithm(configs, environment.spec, run_seeds, episodes, target)
-    try:
-        algorithm.load_policy(runs.decode_tensors((folder / runs.POLICY).read_bytes()))
-    except (ValueError, KeyError, RuntimeError) as error:
-        raise RepriseError(f"{folder / runs.POLICY}: does not fit this code ({error}); {runs.REPAIR}") from error
-    result = Evaluator(environment, len(members), episodes).evaluate(algorithm)
+    environment = run.environment(episodes, target, stream="evaluate")
+    algorithm = run.trained(environment.spec, episodes, target)
+    result = Evaluator(environment, len(run.members), episodes).evaluate(algorithm)
     return [
         {"setting": cell.get("setting"), "seed": seed, "episodes": episodes, "expected_return": float(exact)}
         | _interval(returns)
-        for (cell, seed), returns, exact in zip(members, result.returns, result.expected_return, strict=True)
+        for (cell, seed), returns, exact in zip(run.members, result.returns, result.expected_return, strict=True)
     ]
 
 

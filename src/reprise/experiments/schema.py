@@ -211,7 +211,7 @@ class FigureSpec(Strict):
     curves: Curves
     metric: Literal["expected_return", "return", "success"]
     training_metrics: Annotated[list[Name], AfterValidator(_unique)] = []
-    references: Annotated[list[Literal["optimum", "nash", "uniform"]], AfterValidator(_unique)] = []
+    references: Annotated[list[Literal["optimum", "nash", "uniform", "scripted"]], AfterValidator(_unique)] = []
     columns: Count = 1
     tiers: dict[TierName, FigureTier] = {}
 
@@ -275,6 +275,14 @@ class Study(Strict):
     tiers: dict[TierName, Overrides] = {}
 
 
+class ReplaySpec(Strict):
+    """An episode that the report shows: the policy of one run of a curve that a figure of the paper has."""
+
+    task: str
+    algorithm: str
+    seed: Annotated[int, Field(ge=0)]
+
+
 class Diagram(Strict):
     """A figure of the paper that plots no data."""
 
@@ -308,6 +316,7 @@ class Paper(Strict):
     title: Text
     reference: Text
     figures: dict[Word, AnyFigureSpec]
+    replays: list[ReplaySpec] = []
     diagrams: list[Diagram] = []
     tables: dict[Word, Table] = {}
 

@@ -123,6 +123,7 @@ class StochasticGame:
         """Start an episode in every row; observations int64 [B, N], all at the start state."""
         self._state = torch.full_like(self._false, self.start_state, dtype=torch.int64)
         self._elapsed = torch.zeros_like(self._state)
+        self._reached = self._state
         return self._observe(self._state)
 
     def step(self, actions: Tensor) -> Transition:
@@ -136,6 +137,7 @@ class StochasticGame:
 
         elapsed = self._elapsed + 1
         truncated = elapsed >= self.horizon
+        self._reached = reached
         self._state = reached.masked_fill(truncated, self.start_state)
         self._elapsed = elapsed.masked_fill_(truncated, 0)
         return Transition(
@@ -162,7 +164,12 @@ class StochasticGame:
         self._state = snapshot["state"].to(self.device, copy=True)
         self._elapsed = snapshot["elapsed"].to(self.device, copy=True)
         self._uniforms.counter = int(snapshot["counter"])
+        self._reached = self._state
         return self._observe(self._state)
+
+    def frame(self, row: int) -> dict[str, Any]:
+        """What ``protocol.Environment.frame`` asks for: a board, the state that the last step of ``row`` led to."""
+        return {"kind": "board", "states": self.spec.state_size, "state": int(self._reached[row])}
 
     def references(self, seed: int) -> dict[str, float]:
         """Episode returns that frame the run of this seed.
