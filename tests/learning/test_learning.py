@@ -45,7 +45,7 @@ def test_iql_improves_on_the_uniform_policy(cache):
     [
         ("dpo", 10_000, {"copies": 8, "gamma": 0.9, "gae_lambda": 0.8}),
         ("ippo", 10_000, {"copies": 8, "gamma": 0.9, "gae_lambda": 0.8}),
-        ("iql", 24_000, {"epsilon_decay": 8000}),
+        ("iql", 24_000, {"epsilon_decay": 8000, "gamma": 0.99, "target_interval": 200}),
     ],
 )
 def test_learns_a_particle_task(algorithm, steps, changes, cache):
