@@ -311,6 +311,8 @@ def test_a_study_takes_no_algorithm_and_a_wrong_name_the_nearest(root):
         grid.cohort(project, "quick", "theory/toy", "alpha", [0])
     with pytest.raises(RepriseError, match="unknown study 'tox'; nearest: 'toy'"):
         grid.task_seeds(project, "theory/tox", "quick")
+    with pytest.raises(RepriseError, match="unknown task 'theroy/toy'; nearest: 'theory/toy'"):
+        project.task("theroy/toy")
 
 
 def test_a_quantity_that_nobody_recorded(root):

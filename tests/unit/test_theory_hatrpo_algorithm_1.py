@@ -5,6 +5,7 @@ import pytest
 from scipy.optimize import minimize
 
 from reprise.environments.markov_games import draw
+from reprise.theory import trust_region
 from reprise.theory.hatrpo import policy_iteration
 from reprise.theory.hatrpo.penalised_step import greedy_step, penalised_step, x_minus_log1p
 from reprise.theory.hatrpo.policy_iteration import iterate, update
@@ -55,6 +56,19 @@ def test_the_step_is_as_good_as_a_generic_solvers_and_feasible(penalty):
     theirs = [solved_by_slsqp(*(part[k] for part in parts)) for k in range(8)]
     assert (ours - theirs).min() > -1e-8
     assert ours == pytest.approx(theirs, abs=2e-5)  # and SLSQP is not far off
+
+
+@pytest.mark.parametrize("penalty", [0.5, 5.0, 500.0])
+def test_where_the_floor_does_not_bind_the_step_is_that_of_the_solver_without_one(penalty):
+    """`theory/trust_region.py` maximises the same objective without a floor, by another method."""
+    old, weights, visitation, penalties = problems(40, 3, 4, penalty)
+    new = penalised_step(old, weights, visitation, penalties, 1e-9)
+    other = trust_region.maximise(old, weights, visitation, linear=penalty).policy
+    inside = (other.min(axis=(1, 2)) > 1e-6) & (new.min(axis=(1, 2)) > 1e-6)
+    assert inside.sum() >= 5
+    assert new[inside] == pytest.approx(other[inside], abs=2e-6)
+    value = objective(new, old, weights, visitation, penalty)
+    assert value == pytest.approx(objective(other, old, weights, visitation, penalty), abs=1e-6, rel=1e-9)
 
 
 def test_the_step_with_one_state_has_the_closed_form():

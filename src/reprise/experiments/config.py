@@ -60,7 +60,8 @@ class Project:
         environment, _, task = name.partition("/")
         known = {f"{key}/{each}" for key, value in self.environments.items() for each in value.tasks}
         if name not in known:
-            raise unknown("task", name, known, place)
+            studies = {f"theory/{study}" for study in self.studies}  # for `theroy/...`
+            raise unknown("task", name, known | studies if environment not in self.environments else known, place)
         return self.environments[environment], self.environments[environment].tasks[task]
 
     def study(self, name: str, place: str = "config/studies") -> schema.Study:

@@ -7,6 +7,10 @@ Maximises, over all policies pi(.|s) of the agent and separately in each of G ga
 With c1 = 0 this is the update of HATRPO's Algorithm 1, with both terms DPO's equation 17. The search is over the level
 d = D alone: for a fixed d every state is a problem of its own, whose solution is pi_a = mu old_a / (nu - w_a), with nu
 such that KL(old || pi) = d. The gain at level d is concave in d with slope sum_s rho(s) mu_s.
+
+`hatrpo/penalised_step.py` does this for policies with a floor on every probability, and without the root. It is another
+method: there the states stop at finite levels, where the slope falls, and the forms free of cancellation below do not
+hold; here the root may leave several maxima. Tests hold the two against each other where the floor does not bind.
 """
 
 from __future__ import annotations

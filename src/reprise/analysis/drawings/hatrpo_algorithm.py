@@ -76,17 +76,22 @@ def _against_kappa(axes, each: dict, look: style.Line, label: str, place: list[f
     axes.set_xlim(max(shown) * 1.6, min(shown) / 1.6)
 
 
-def _gaps(panel: str, axes, statistics: dict) -> list[dict]:
+def _limits(panel: str, axes, statistics: dict, quantity: str) -> list[dict]:
+    """A line per order and kappa; the paper's kappa 1 is thick, or all are where it is not among them."""
     series = []
-    found = common.names(statistics, "nash_gap")
+    found = common.names(statistics, quantity)
     for name in found:
         order, kappa = name.split(", κ = ")
         strong = kappa == "1" or all(not each.endswith("κ = 1") for each in found)
-        each = common.entry(statistics, "nash_gap", name)
+        each = common.entry(statistics, quantity, name)
         kept = after_the_start(each)
-        label = f"{order}, κ = {kappa}"
-        common.line(axes, kept, LIMITS[order], band=False, label=label, linewidth=1.4 if strong else 0.7)
-        series.append(common.drawn(panel, label, each))
+        common.line(axes, kept, LIMITS[order], band=False, label=name, linewidth=1.4 if strong else 0.7)
+        series.append(common.drawn(panel, name, each))
+    return series
+
+
+def _gaps(panel: str, axes, statistics: dict) -> list[dict]:
+    series = _limits(panel, axes, statistics, "nash_gap")
     axes.set(xscale="log", yscale="log", xlabel="iterations", ylabel="Nash gap, mean of games")
     axes.legend(fontsize=5, loc="lower left", handlelength=2.2)
     axes.set_title(f"({panel}) theorem 3: gap within η-soft policies", loc="left", pad=4)
@@ -94,15 +99,7 @@ def _gaps(panel: str, axes, statistics: dict) -> list[dict]:
 
 
 def _equilibria(panel: str, axes, statistics: dict) -> list[dict]:
-    series = []
-    found = common.names(statistics, "is_nash")
-    for name in found:
-        order, kappa = name.split(", κ = ")
-        strong = kappa == "1" or all(not each.endswith("κ = 1") for each in found)
-        each = common.entry(statistics, "is_nash", name)
-        kept = after_the_start(each)
-        common.line(axes, kept, LIMITS[order], band=False, linewidth=1.4 if strong else 0.7)
-        series.append(common.drawn(panel, name, each))
+    series = _limits(panel, axes, statistics, "is_nash")
     axes.set(xscale="log", xlabel="iterations", ylabel="share with a gap < 10⁻⁶", ylim=(-0.03, 1.03))
     axes.set_title(f"({panel}) theorem 3: games at an equilibrium", loc="left", pad=4)
     return series

@@ -66,6 +66,13 @@ def _width(method: str) -> dict:
     return {"linewidth": 2.6, "alpha": 0.6} if method == "centralised" else {}
 
 
+def _curve(panel: str, axes, statistics: dict, quantity: str, name: str, look: style.Line, label: str, **line) -> dict:
+    """Draw one series under ``label``; what was drawn."""
+    each = common.entry(statistics, quantity, name)
+    common.line(axes, each, look, label=label, **line)
+    return common.drawn(panel, label, each)
+
+
 def _finish(axes, title: str, x: str, y: str, place: str = "lower left", **legend) -> None:
     axes.set_title(title, loc="left", pad=4, fontsize=7.5)
     axes.set(xlabel=x, ylabel=y)
@@ -119,9 +126,7 @@ def _growth(axes, statistics: dict) -> list[dict]:
     series = []
     for method in ("centralised", "MA-PPO"):
         label, look = METHODS[method]
-        each = common.entry(statistics, "factor", f"{method}, largest K")
-        common.line(axes, each, look, label=label, **_width(method))
-        series.append(common.drawn("c", label, each))
+        series.append(_curve("c", axes, statistics, "factor", f"{method}, largest K", look, label, **_width(method)))
     first = [common.entry(statistics, "distance", f"N = {agents}") for agents in AGENTS]
     line = [each["mean"][-1] * np.sqrt(each["x"][-1]) for each in first]
     axes.plot(AGENTS, line, color=BLACK, linestyle=DOTTED, linewidth=0.9, label="β N log|A| / (1 − γ)")
@@ -132,11 +137,10 @@ def _growth(axes, statistics: dict) -> list[dict]:
 
 def _methods(axes, statistics: dict) -> list[dict]:
     """(d) Rivals, schedules and planted errors."""
-    series = []
-    for method, (label, look) in METHODS.items():
-        each = common.entry(statistics, "average_gap", f"{method}, N = {SHOWN}")
-        common.line(axes, each, look, label=label, **_width(method))
-        series.append(common.drawn("d", label, each))
+    series = [
+        _curve("d", axes, statistics, "average_gap", f"{method}, N = {SHOWN}", look, label, **_width(method))
+        for method, (label, look) in METHODS.items()
+    ]
     _finish(axes, f"(d) others, N = {SHOWN}", "iterations K", "average gap")
     axes.set_ylim(1e-4, None)
     return series
@@ -166,21 +170,16 @@ def _course(axes, statistics: dict) -> list[dict]:
     series = []
     for method in ("centralised", "MA-PPO", "product"):
         label, look = METHODS[method]
-        each = common.entry(statistics, "gap_at", f"{method}, N = {SHOWN}")
-        common.line(axes, each, look, band=False, label=label, **_width(method))
-        series.append(common.drawn("f", label, each))
+        name, width = f"{method}, N = {SHOWN}", _width(method)
+        series.append(_curve("f", axes, statistics, "gap_at", name, look, label, band=False, **width))
     _finish(axes, f"(f) one run, N = {SHOWN}", "iteration k", "gap of π_k, mean")
     return series
 
 
 def _critics(axes, statistics: dict) -> list[dict]:
     """(g) Squared error of the sampled critic against T."""
-    series = []
-    names = common.names(statistics, "critic_error")
-    for name, look in common.looks(names).items():
-        each = common.entry(statistics, "critic_error", name)
-        common.line(axes, each, look, label=name)
-        series.append(common.drawn("g", name, each))
+    looks = common.looks(common.names(statistics, "critic_error"))
+    series = [_curve("g", axes, statistics, "critic_error", name, look, name) for name, look in looks.items()]
     _finish(axes, "(g) sampled: error of the critic", "steps T", "mean squared error")
     return series
 
@@ -204,9 +203,7 @@ def _in_t(axes, statistics: dict) -> list[dict]:
     series = []
     names = common.names(statistics, "gap_in_t")
     for name, look in common.looks(names).items():
-        each = common.entry(statistics, "gap_in_t", name)
-        common.line(axes, each, look, label=name)
-        series.append(common.drawn("i", name, each))
+        series.append(_curve("i", axes, statistics, "gap_in_t", name, look, name))
         if name in common.names(statistics, "gap_exact"):
             exact = common.entry(statistics, "gap_exact", name)
             axes.axhline(exact["mean"][0], color=look.color, linestyle=DOTTED, linewidth=0.9)

@@ -14,11 +14,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reprise.environments.markov_games import MarkovGames, draw
+from reprise.environments.markov_games import MarkovGames
 from reprise.theory import tabular
 from reprise.theory.study import Parameters, Records, generator
 from reprise.theory.zhao import conditional, rate
 from reprise.theory.zhao.conditional import PerAgent
+from reprise.theory.zhao.games import draw
 
 
 def differences(
@@ -100,16 +101,7 @@ def run(parameters: Parameters, seeds: Sequence[int], records: Records) -> None:
     for seed in seeds:
         for agents in parameters.agents:
             random = generator(seed, f"performance_difference {agents}")
-            games = draw(
-                random,
-                parameters.games,
-                states=parameters.states,
-                agents=agents,
-                actions=parameters.actions,
-                gamma=parameters.gamma,
-                reward_low=0.0,
-                concentration=parameters.concentration,
-            )
+            games = draw(random, parameters, agents)
             _lemma(records, seed, games, random)
             _ascent(records, seed, games, random, parameters.steps)
 

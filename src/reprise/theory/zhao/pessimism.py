@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reprise.environments import markov_games
 from reprise.environments.markov_games import MarkovGames
 from reprise.theory import tabular
 from reprise.theory.study import Parameters, Records, generator
 from reprise.theory.zhao import conditional, features, offline
 from reprise.theory.zhao.bellman_consistent import Ball, Box
+from reprise.theory.zhao.games import draw
 from reprise.theory.zhao.lower_bound import RidgeBound, priors
 
 PESSIMISTIC, CONSISTENT = "count bound", "Bellman-consistent"
@@ -98,17 +98,7 @@ def tasks(parameters: Parameters, seed: int) -> tuple[MarkovGames, np.ndarray, d
     """The games, their best returns [G], and the tasks: every coverage with one-hot features, and with misspecified
     ones but for the control that the data never show the optimum."""
     p = parameters
-    games = markov_games.draw(
-        generator(seed, "games"),
-        p.games,
-        states=p.states,
-        agents=p.agents,
-        actions=p.actions,
-        gamma=p.gamma,
-        reward_low=0.0,
-        reward_high=1.0,
-        concentration=p.concentration,
-    )
+    games = draw(generator(seed, "games"), p, p.agents)
     best, policy = tabular.optimum(games)
     repeated = games.chosen(np.tile(np.arange(p.games), len(p.sizes)))
     entries = games.states * games.joint_actions

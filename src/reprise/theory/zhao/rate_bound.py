@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from reprise.environments.markov_games import MarkovGames, draw
+from reprise.environments.markov_games import MarkovGames
 from reprise.theory import tabular
 from reprise.theory.study import Parameters, Records, generator
 from reprise.theory.zhao import conditional, rate
+from reprise.theory.zhao.games import draw
 
 WRONG = {"negated": rate.negated, "reversed": rate.reversed_order}
 
@@ -23,16 +24,7 @@ def run(parameters: Parameters, seeds: Sequence[int], records: Records) -> None:
     longest = parameters.iterations[-1]
     for seed in seeds:
         for agents in parameters.agents:
-            games = draw(
-                generator(seed, f"rate_bound {agents}"),
-                parameters.games,
-                states=parameters.states,
-                agents=agents,
-                actions=parameters.actions,
-                gamma=parameters.gamma,
-                reward_low=0.0,
-                concentration=parameters.concentration,
-            )
+            games = draw(generator(seed, f"rate_bound {agents}"), parameters, agents)
             best = rate.star(games)
             uniform = conditional.joint(conditional.softmax(conditional.zero_logits(games)))
             first = best.returns - tabular.evaluate(games, uniform).returns

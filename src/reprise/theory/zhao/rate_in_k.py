@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from reprise.environments.markov_games import MarkovGames, draw
+from reprise.environments.markov_games import MarkovGames
 from reprise.theory import tabular
 from reprise.theory.study import Parameters, Records, generator
 from reprise.theory.zhao import conditional, rate
+from reprise.theory.zhao.games import draw
 
 SQUARE_ROOT = ("MA-PPO", "centralised", "product", "negated", "reversed")
 CONSTANT = ("constant step", "product, constant step")
@@ -48,16 +49,7 @@ def greedy(policies: np.ndarray) -> np.ndarray:
 def run(parameters: Parameters, seeds: Sequence[int], records: Records) -> None:
     for seed in seeds:
         for agents in parameters.agents:
-            games = draw(
-                generator(seed, f"rate_in_k {agents}"),
-                parameters.games,
-                states=parameters.states,
-                agents=agents,
-                actions=parameters.actions,
-                gamma=parameters.gamma,
-                reward_low=0.0,
-                concentration=parameters.concentration,
-            )
+            games = draw(generator(seed, f"rate_in_k {agents}"), parameters, agents)
             best, _ = tabular.optimum(games)
             for method in METHODS:
                 if method == "reversed" and agents == 1:

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reprise.environments import markov_games
 from reprise.environments.markov_games import MarkovGames
 from reprise.theory import tabular
 from reprise.theory.study import Parameters, Records, generator
 from reprise.theory.zhao import conditional, features, projected_sgd
+from reprise.theory.zhao.games import draw
 
 ONE_HOT, MISSPECIFIED, FULL = "one-hot", "misspecified", "random, full dimension"
 EXACT = "exact sub-problems"
@@ -108,17 +108,7 @@ class Learner:
 def run(parameters: Parameters, seeds: Sequence[int], records: Records) -> None:
     """Record the critic's error against T, and the gaps of whole runs against K and T."""
     for seed in seeds:
-        games = markov_games.draw(
-            generator(seed, "games"),
-            parameters.games,
-            states=parameters.states,
-            agents=parameters.agents,
-            actions=parameters.actions,
-            gamma=parameters.gamma,
-            reward_low=0.0,
-            reward_high=1.0,
-            concentration=parameters.concentration,
-        )
+        games = draw(generator(seed, "games"), parameters, parameters.agents)
         _critic_errors(parameters, seed, games, records)
         _runs(parameters, seed, games, records)
 
