@@ -40,7 +40,7 @@ def test_the_folder_holds_the_files_of_the_contract(cohort):
     assert set(manifest) == {
         *("format", "tier", "task", "name", "cells", "hash", "seeds", "references", "commit", "dirty", "versions"),
         *("hardware", "device", "environment", "env_steps", "wall_seconds", "steps_per_second", "peak_memory_mb"),
-        *("resumes", "started", "finished", "files"),
+        *("seconds", "resumes", "started", "finished", "files"),
     }
     assert manifest["hash"] == cohort.hash
     assert manifest["env_steps"] == 16 * 10 * 2  # updates, steps of an episode, copies

@@ -6,10 +6,12 @@ import multiprocessing
 import os
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import small_root
 
+IPPO = (small_root.TASK, "ippo")
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
@@ -24,27 +26,27 @@ CONTEXT.set_forkserver_preload(
 )
 
 
-def start(root: Path, hook=None, *arguments):
-    """A process that runs the command; ``hook(*arguments)`` is called in it first."""
-    process = CONTEXT.Process(target=_train, args=(root, hook, arguments))
+def start(root: Path, hook=None, *arguments, cell=IPPO):
+    """A process that trains ``cell`` (task, algorithm) by the command; ``hook(*arguments)`` is called in it first."""
+    process = CONTEXT.Process(target=_train, args=(root, cell, hook, arguments))
     process.start()
     return process
 
 
-def finish(root: Path, hook=None, *arguments) -> int:
+def finish(root: Path, hook=None, *arguments, cell=IPPO) -> int:
     """Run the command to its end; its exit code, negative for a signal."""
-    process = start(root, hook, *arguments)
+    process = start(root, hook, *arguments, cell=cell)
     process.join(60)
     return process.exitcode
 
 
-def _train(root: Path, hook, arguments) -> None:
+def _train(root: Path, cell, hook, arguments) -> None:
     os.chdir(root)
     if hook is not None:
         hook(*arguments)
     log = os.open(root / "log.txt", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(log, 2)
-    sys.argv = ["reprise", "train", "--task", small_root.TASK, "--algorithm", "ippo", "--seeds", "0-1"]
+    sys.argv = ["reprise", "train", "--task", cell[0], "--algorithm", cell[1], "--seeds", "0-1"]
     sys.argv += ["--tier", "smoke", "--device", "cpu", "--checkpoint-seconds", "0"]
     from reprise.cli import main
 
@@ -98,11 +100,11 @@ def disk_full_at(number: int) -> None:
     runs.write_synced = write_synced
 
 
-def signal_at_update(number: int, which: int) -> None:
+def signal_at_update(number: int, which: int, algorithm: str = "reprise.algorithms.ippo.IPPO") -> None:
     """Send ourselves a signal in the middle of the ``number``-th update."""
-    from reprise.algorithms.ippo import IPPO
-
-    real, count = IPPO.update, [0]
+    module, _, name = algorithm.rpartition(".")
+    algorithm = getattr(import_module(module), name)
+    real, count = algorithm.update, [0]
 
     def update(self, rollout):
         count[0] += 1
@@ -110,4 +112,4 @@ def signal_at_update(number: int, which: int) -> None:
             os.kill(os.getpid(), which)
         return real(self, rollout)
 
-    IPPO.update = update
+    algorithm.update = update

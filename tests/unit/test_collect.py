@@ -106,6 +106,25 @@ def test_diverged_runs_are_counted(project):
     assert coverage["curves"][0]["divergences"] == {"1": {"env_steps": 400, "reason": "non-finite loss"}}
 
 
+def test_what_algorithms_say_of_themselves_and_where_time_went(project):
+    """Older runs say nothing: their coverage is what it was before there was anything to say."""
+    trained(project)
+    _, before = gathered(project)
+    assert not any({"described", "seconds"} & entry.keys() for entry in before["curves"])
+    cohort = cohorts(project)[0]
+    path = cohort.folder / runs.MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["cells"][0]["described"] = {"critic_parameters": 41345}
+    manifest["seconds"] = {"rollout": 1.5, "update": 2.0}
+    runs.write_json(path, manifest)
+    _, after = gathered(project)
+    first, *others = after["curves"]
+    assert (first["described"], first["seconds"]) == ({"critic_parameters": 41345}, {"rollout": 1.5, "update": 2.0})
+    assert [each for each in others if each["hash"] != first["hash"]] == before["curves"][1:]
+    told = {"described", "seconds"}
+    assert {key: value for key, value in first.items() if key not in told} == before["curves"][0]
+
+
 def edit_evaluations(folder, change):
     frame = change(pd.read_parquet(folder / runs.EVALUATIONS))
     runs.write_parquet(folder / runs.EVALUATIONS, {name: frame[name].to_numpy() for name in frame})

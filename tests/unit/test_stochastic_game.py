@@ -77,7 +77,8 @@ def test_equals_a_plain_loop_simulator(tmp_path, game_per_run):
             assert bool(step.truncated[row]) == ended
             assert step.next_observations[row].tolist() == [reached] * 3
             assert step.observations[row].tolist() == [states[row]] * 3
-            assert int(step.state[row]) == states[row]
+            assert int(step.next_state[row]) == reached
+            assert int(step.state[row]) == int(environment.state[row]) == states[row]
     assert not step.terminated.any()
     assert step.available_actions is None
     assert step.success is None

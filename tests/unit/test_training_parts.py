@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from reprise.blocks.hyper import Hyper
 from reprise.errors import RepriseError
 from reprise.experiments import doctor, progress, records
 from reprise.experiments.checkpoints import Checkpoints
-from reprise.experiments.evaluation import Evaluation, resolve_device
+from reprise.experiments.evaluation import Evaluation, Evaluator, copies_at_once, make_algorithm, resolve_device
 from reprise.experiments.rollouts import Collector
 
 
@@ -55,10 +57,11 @@ def test_the_last_two_are_kept_and_the_newest_is_loaded(tmp_path):
     for update in (1, 2, 3):
         store.save(update, {"algorithm": {"w": torch.full((2,), float(update))}, "loop": {}}, {"update": update})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["update-00000002", "update-00000003"]
-    tensors, state = Checkpoints(tmp_path, {"hash": "a", "runs": [(None, 0)]}).load()
+    tensors, state, archives = Checkpoints(tmp_path, {"hash": "a", "runs": [(None, 0)]}).load()
     assert state == {"update": 3}
     assert tensors["algorithm"]["w"].tolist() == [3.0, 3.0]
     assert tensors["loop"] == {}
+    assert archives == {}
 
 
 def _lines(terminal: bool) -> str:
@@ -141,6 +144,7 @@ class Counting:
 
     def __init__(self):
         self.time = torch.zeros(2, 1, dtype=torch.int64)
+        self.state = self.time[:, 0]
 
     def reset(self):
         return self.time
@@ -151,7 +155,7 @@ class Counting:
         self.time += 1
         ended = (self.time[:, 0] % 3) == 0
         never = torch.zeros(2, dtype=torch.bool)
-        return Transition(self.time, self.time, self.time[:, 0], actions[:, 0].float(), never, ended, None, None)
+        return Transition(self.time, self.time, self.state, self.state, actions[:, 0].float(), never, ended, None, None)
 
 
 class Remembering:
@@ -204,3 +208,100 @@ def test_doctor_needs_what_it_needs_and_no_more(tmp_path, monkeypatch, capsys):
     (tmp_path / "constraints.txt").write_text("numpy==0.1\n")
     assert doctor.doctor(tmp_path) == 1
     assert "(locked ==0.1)" in capsys.readouterr().out
+
+
+class Seeing(Remembering):
+    """The same, and it asks for the states."""
+
+    needs_state = True
+
+
+def test_rollouts_have_states_for_those_who_ask_only():
+    rollout = Collector(Counting(), Seeing(), length=4, rows=2).collect()
+    assert rollout.state[:, 0].tolist() == [0, 1, 2, 3]
+    assert rollout.next_state[:, 1].tolist() == [1, 2, 3, 4]
+    without = Collector(Counting(), Remembering(), length=4, rows=2).collect()
+    assert without.state is None
+    assert without.next_state is None
+
+
+class Budgeted:
+    """Looks at its budget."""
+
+    def __init__(self, spec, hyper, seeds, copies, device):
+        self.hyper = hyper
+
+    def rollout_length(self):
+        return 5
+
+
+@pytest.mark.parametrize(("budget", "total"), [({"env_steps": 1003}, 1003), ({"updates": 7}, 7 * 5 * 4)])
+def test_an_algorithm_knows_its_budget(budget, total):
+    config = {"algorithm": {"name": "b", "module": f"{__name__}.Budgeted", "hyperparameters": {"lr": 0.1}}}
+    algorithm = make_algorithm([config | {"budget": budget}] * 2, None, [0, 1], 4, "cpu")
+    assert algorithm.hyper.total_env_steps == total
+    assert algorithm.hyper.per_run("total_env_steps").tolist() == [[total], [total]]
+
+
+def test_facts_of_the_training_are_no_hyperparameters():
+    hyper = Hyper([{"total_env_steps": 5}])
+    assert hyper.total_env_steps == 5  # as a test would make it
+    with pytest.raises(ValueError, match="not a hyperparameter but a fact of the training: total_env_steps"):
+        hyper.provide(total_env_steps=6)
+
+
+class Walk:
+    """Rows that walk for 1 to 3 steps; where to is a function of (reset, row)."""
+
+    def __init__(self, rows: int):
+        self.rows, self.resets = rows, 0
+        self.spec = SimpleNamespace(episode_limit=4, exact=False)
+
+    def reset(self):
+        self.resets, self.time = self.resets + 1, 0
+        return torch.zeros(self.rows, 1)
+
+    def step(self, actions):
+        from reprise.environments.protocol import Transition
+
+        self.time += 1
+        row = torch.arange(self.rows)
+        ended = self.time == row % 3 + 1
+        success = torch.where(ended, (row % 2).float(), float("nan"))
+        reward = 100.0 * self.resets + row
+        return Transition(actions, actions, actions, actions, reward, ended, ended & False, None, success)
+
+
+class Idle:
+    tabular = False
+
+    def initial_memory(self, rows):
+        return None
+
+    def greedy(self, observations, available, memory):
+        return observations, memory
+
+
+def test_an_evaluation_in_waves_has_its_episodes_in_order_and_no_more():
+    runs, episodes, copies = 2, 7, 3
+    evaluator = Evaluator(Walk(runs * copies), runs, episodes, copies)
+    evaluator.evaluate(Idle())
+    result = evaluator.evaluate(Idle())
+    assert evaluator.environment.resets == 6
+    for run in range(runs):
+        for episode in range(episodes):
+            wave, copy = divmod(episode, copies)
+            row = run * copies + copy
+            assert result.lengths[run, episode] == row % 3 + 1
+            assert result.returns[run, episode] == (100.0 * (4 + wave) + row) * (row % 3 + 1)
+            assert result.success[run, episode] == row % 2
+    assert result.returns.shape == (runs, episodes)
+
+
+@pytest.mark.parametrize(
+    ("agents", "episodes", "copies"),
+    [(6, 32, 32), (3, 10_000, 10_000), (30, 1000, 1000), (200, 1000, 143), (500, 1000, 63)],
+)
+def test_few_agents_play_all_episodes_at_once(agents, episodes, copies):
+    assert copies_at_once(agents, episodes) == copies
+    assert copies * agents <= 2**15

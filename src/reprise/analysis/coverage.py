@@ -39,6 +39,8 @@ def entry(task: str, curve, found: Found) -> dict:
     def distinct(key: str) -> list:
         return [value for i, value in enumerate(each(key)) if value and value not in each(key)[:i]]
 
+    # Older runs and algorithms that have nothing to say leave no empty entries behind.
+    told = {"described": _described(found.manifests, curve.cell.hash), "seconds": _seconds(each("seconds"))}
     environments = [manifest.get("environment") or {} for manifest in found.manifests]
     return {
         "panel": task,
@@ -47,6 +49,7 @@ def entry(task: str, curve, found: Found) -> dict:
         "setting": curve.cell.setting or "",
         "algorithm": curve.cell.algorithm,
         "color": curve.color,
+        **({"group": curve.group} if curve.group else {}),
         "hash": curve.cell.hash,
         "seeds_expected": expected,
         "seeds_found": seeds,
@@ -69,7 +72,19 @@ def entry(task: str, curve, found: Found) -> dict:
         "provenance": provenance,
         "budget": config["budget"],
         "return_bounds": next((_bounds(e["return_bounds"]) for e in environments if e.get("return_bounds")), None),
-    }
+    } | {key: value for key, value in told.items() if value}
+
+
+def _described(manifests: list[dict], digest: str) -> dict:
+    """What the algorithm says of itself in the cell with this hash, such as its numbers of parameters."""
+    cells = [cell for manifest in manifests for cell in manifest["cells"] if cell["hash"] == digest]
+    return cells[-1].get("described", {}) if cells else {}
+
+
+def _seconds(parts: list[dict | None]) -> dict[str, float]:
+    """Seconds in rollouts, updates, evaluations and checkpoints, summed over the folders that tell."""
+    known = [seconds for seconds in parts if seconds]
+    return {name: sum(seconds[name] for seconds in known) for name in (known[0] if known else ())}
 
 
 def _bounds(values: list) -> list[float | None]:

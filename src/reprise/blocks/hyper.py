@@ -15,6 +15,9 @@ class Hyper:
 
     ``hyper.actor_lr`` is the python value all runs share; ``hyper.per_run("d_target")`` is float32 [R, 1] and may
     differ between the runs of a sweep. A key that the algorithm's YAML does not declare is an error.
+
+    ``hyper.total_env_steps``, the env steps of a run's whole budget (for schedules), is known once the algorithm is
+    made, since its rollouts decide it where a budget counts updates: read it in ``update``, not in the constructor.
     """
 
     def __init__(self, values: Sequence[Mapping[str, Any]], device: torch.device | str = "cpu"):
@@ -40,6 +43,16 @@ class Hyper:
             self._require(key)
             self._tensors[key] = self._column(key)
         return self._tensors[key]
+
+    def provide(self, **values: Any) -> None:
+        """Add facts of the training that all runs share, to be read as hyperparameters are.
+
+        Raises ValueError when the YAML declares one of these names.
+        """
+        for own in self._values:
+            if taken := sorted(own.keys() & values.keys()):
+                raise ValueError(f"not a hyperparameter but a fact of the training: {', '.join(taken)}")
+            own |= values
 
     def _column(self, key: str) -> torch.Tensor:
         return torch.tensor([[float(v[key])] for v in self._values], dtype=torch.float32, device=self._device)

@@ -6,7 +6,8 @@ O observation size, S distinct states.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -44,6 +45,11 @@ class Spec:
         backend: which implementation runs, printed on figures.
         exact: the environment has ``exact_return``.
         return_bounds: least and greatest possible episode return.
+        state_constant: how many trailing entries of a state do not change within an episode.
+        observe: states [..., S] -> the observations [..., N, O] that ``step`` gives in them, the same numbers; None
+            where the state does not say it all. It reads nothing but its argument and keeps nothing.
+        varying: the number of agents present differs from episode to episode. The last entry of an observation is
+            then 1 for a present agent and 0 for an absent one.
     """
 
     name: str
@@ -56,15 +62,19 @@ class Spec:
     backend: str
     exact: bool
     return_bounds: tuple[float, float]
+    state_constant: int = 0
+    observe: Callable[[Tensor], Tensor] | None = field(default=None, compare=False, repr=False)
+    varying: bool = False
 
 
 class Transition(NamedTuple):
-    """One step of all rows. Tensors belong to the environment: read them, do not write into them.
+    """One step of all rows. Tensors belong to the environment: read them before the next step, never write into them.
 
     Attributes:
         observations: what to act on next (after an auto-reset): [B, N, O] float32, or int64 [B, N] when ``one_hot``.
         next_observations: what the step led to, before an auto-reset; same shape.
         state: global state that belongs to ``observations``: [B, S] float32, or int64 [B] when ``one_hot``.
+        next_state: the one that belongs to ``next_observations``; same shape.
         reward: [B] float32, shared by the agents.
         terminated: [B] bool, the episode ended by the task's own rules (do not bootstrap).
         truncated: [B] bool, the episode ended by the step limit (bootstrap from ``next_observations``).
@@ -75,6 +85,7 @@ class Transition(NamedTuple):
     observations: Tensor
     next_observations: Tensor
     state: Tensor
+    next_state: Tensor
     reward: Tensor
     terminated: Tensor
     truncated: Tensor
@@ -87,10 +98,14 @@ class Environment(Protocol):
 
     One that masks actions also has an attribute ``available_actions``, the mask [B, N, A] of its current state, since
     ``reset`` and ``restore`` return observations only.
+
+    Attributes:
+        state: the current global state, as in ``Transition.state``; also after ``reset`` and ``restore``.
     """
 
     spec: Spec
     device: torch.device
+    state: Tensor
 
     def reset(self) -> Tensor:
         """Start a new episode in every row; returns ``observations``. The random stream goes on where it was."""

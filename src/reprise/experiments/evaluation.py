@@ -6,6 +6,7 @@ training, and what evaluation point k of a run sees depends on the run's seed an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,6 +21,9 @@ from reprise.environments import registry
 from reprise.environments.protocol import Environment, Spec
 from reprise.errors import RepriseError
 from reprise.experiments import runs
+
+# Agents that a run's evaluation has at once. Part of what a run's numbers are where it has more.
+MOST_AGENTS = 2**15
 
 
 class Evaluation(NamedTuple):
@@ -61,7 +65,10 @@ def make_environment(
 def make_algorithm(
     configs: Sequence[Mapping[str, Any]], spec: Spec, seeds: Sequence[int], copies: int, device: torch.device
 ) -> Any:
-    """The algorithm of R runs: ``configs`` and ``seeds`` have one entry per run and differ in sweepable keys only."""
+    """The algorithm of R runs: ``configs`` and ``seeds`` have one entry per run and differ in sweepable keys only.
+
+    From then on it reads the env steps of a run's budget as ``hyper.total_env_steps``.
+    """
     resolved = configs[0]["algorithm"]
     module, _, class_name = resolved["module"].rpartition(".")
     try:
@@ -70,7 +77,15 @@ def make_algorithm(
         raise RepriseError(
             f"config/algorithms/{resolved['name']}.yaml: module '{resolved['module']}' cannot be imported: {error}"
         ) from error
-    return algorithm(spec, Hyper([c["algorithm"]["hyperparameters"] for c in configs], device), seeds, copies, device)
+    hyper = Hyper([c["algorithm"]["hyperparameters"] for c in configs], device)
+    made = algorithm(spec, hyper, seeds, copies, device)
+    hyper.provide(total_env_steps=total_env_steps(configs[0]["budget"], made.rollout_length() * copies))
+    return made
+
+
+def total_env_steps(budget: Mapping[str, Any], steps_per_update: int) -> int:
+    """Env steps of one run's budget, which counts them, or updates."""
+    return budget.get("env_steps") or budget["updates"] * steps_per_update
 
 
 def start_episodes(environment: Environment) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -82,27 +97,49 @@ def start_episodes(environment: Environment) -> tuple[torch.Tensor, torch.Tensor
     return observations, getattr(environment, "available_actions", None)
 
 
+def copies_at_once(agents: int, episodes: int) -> int:
+    """Copies C of a run's environment of N ``agents`` that play its evaluation ``episodes``, in equal waves.
+
+    All at once unless they have more than ``MOST_AGENTS``: memory then stays what it is however many episodes there
+    are. A function of the task alone, so that a run's evaluation does not depend on its cohort.
+    """
+    waves = math.ceil(agents * episodes / MOST_AGENTS)
+    return math.ceil(episodes / waves)
+
+
 class Evaluator:
-    """Evaluates the greedy policies of R runs, ``episodes`` episodes each, all at once.
+    """Evaluates the greedy policies of R runs, ``episodes`` episodes each, as many at once as there are copies.
 
     Args:
-        environment: an instance of its own with ``episodes`` copies per run and its own stream.
+        environment: an instance of its own with ``copies`` copies per run and its own stream.
         runs: R.
         episodes: E.
+        copies: C, from ``copies_at_once``; all episodes if None.
     """
 
-    def __init__(self, environment: Environment, runs: int, episodes: int):
+    def __init__(self, environment: Environment, runs: int, episodes: int, copies: int | None = None):
         self.environment, self.runs, self.episodes = environment, runs, episodes
+        self.copies = episodes if copies is None else copies
 
     @torch.no_grad()
     def evaluate(self, algorithm: Any) -> Evaluation:
-        """Play each row's first episode to its end and compute the exact value where possible.
+        """Play waves of episodes until there are enough, and compute the exact value where possible."""
+        waves = [self._play(algorithm) for _ in range(math.ceil(self.episodes / self.copies))]
+        returns, lengths, success = (
+            torch.cat([part.view(self.runs, self.copies) for part in parts], 1)[:, : self.episodes].cpu().numpy()
+            for parts in zip(*waves, strict=True)
+        )
+        exact = expected_return(self.environment, algorithm, self.runs).cpu().numpy()
+        return Evaluation(returns, lengths, success, exact)
+
+    def _play(self, algorithm: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns, lengths and success [R * C] of each row's first episode.
 
         Always ``episode_limit`` steps, though an episode may end sooner: the stream then stands where it stood
         whatever the other runs of the cohort did, and nothing has to be read back from the device on the way.
         """
-        environment, spec = self.environment, self.environment.spec
-        rows = self.runs * self.episodes
+        environment = self.environment
+        rows = self.runs * self.copies
         observations, available = start_episodes(environment)
         memory = algorithm.initial_memory(rows)
         device = observations.device
@@ -110,7 +147,7 @@ class Evaluator:
         lengths = torch.zeros(rows, dtype=torch.int64, device=device)
         success = torch.full((rows,), float("nan"), dtype=torch.float64, device=device)
         running = torch.ones(rows, dtype=torch.bool, device=device)
-        for _ in range(spec.episode_limit):
+        for _ in range(environment.spec.episode_limit):
             actions, memory = algorithm.greedy(observations, available, memory)
             step = environment.step(actions)
             returns += torch.where(running, step.reward.double(), 0.0)
@@ -120,13 +157,7 @@ class Evaluator:
                 success = torch.where(ended, step.success.double(), success)
             running = running & ~ended
             observations, available = step.observations, step.available_actions
-        shape = (self.runs, self.episodes)
-        return Evaluation(
-            returns.view(shape).cpu().numpy(),
-            lengths.view(shape).cpu().numpy(),
-            success.view(shape).cpu().numpy(),
-            expected_return(environment, algorithm, self.runs).cpu().numpy(),
-        )
+        return returns, lengths, success
 
 
 def expected_return(environment: Environment, algorithm: Any, count: int) -> torch.Tensor:
@@ -203,9 +234,10 @@ def evaluate_run(folder: Path, episodes: int, device: str = "auto") -> list[dict
     target = resolve_device(device)
     torch.set_num_threads(1)
     # A stream that no training run uses: these episodes are new to every policy.
-    environment = run.environment(episodes, target, stream="evaluate")
-    algorithm = run.trained(environment.spec, episodes, target)
-    result = Evaluator(environment, len(run.members), episodes).evaluate(algorithm)
+    copies = copies_at_once(run.environment(1, target, stream="evaluate").spec.agents, episodes)
+    environment = run.environment(copies, target, stream="evaluate")
+    algorithm = run.trained(environment.spec, copies, target)
+    result = Evaluator(environment, len(run.members), episodes, copies).evaluate(algorithm)
     return [
         {"setting": cell.get("setting"), "seed": seed, "episodes": episodes, "expected_return": float(exact)}
         | _interval(returns)

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reprise.experiments import machine, runs
+from reprise.experiments.records import TIMED
 
 if TYPE_CHECKING:
     from reprise.experiments.training import Training
+
+
+def forget_peak_memory() -> None:
+    """Let peak memory count from now on, where the system can: a process may train one cohort after the other."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def describe(training: Training) -> dict[str, Any]:
     """The manifest of a training that has ended and written its other files."""
     cohort, environment = training.cohort, training.config["environment"]
     wall = training.wall_seconds
+    # Equal in all cells: the settings of a sweep differ in numbers that change no shape.
+    algorithm = training.algorithm
+    described = {"described": algorithm.describe()} if hasattr(algorithm, "describe") else {}
+    timings = training.records.timings()
     return {
         "format": runs.FORMAT,
         "tier": cohort.tier,
         "task": cohort.task,
         "name": cohort.name,
         "cells": [
-            {"setting": cell.setting, "hash": cell.hash, "config": cell.config, "provenance": cell.provenance}
+            described
+            | {"setting": cell.setting, "hash": cell.hash, "config": cell.config, "provenance": cell.provenance}
             for cell in cohort.cells
         ],
         "hash": cohort.hash,
@@ -43,6 +57,7 @@ def describe(training: Training) -> dict[str, Any]:
         "env_steps": training.env_steps,
         "wall_seconds": wall,
         "steps_per_second": len(training.runs) * training.env_steps / wall,
+        "seconds": {name.removesuffix("_seconds"): float(timings[name].sum()) for name in TIMED},
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "resumes": training.resumes,
         "started": training.started,

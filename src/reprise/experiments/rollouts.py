@@ -19,6 +19,7 @@ class Collector:
         environment: B rows.
         algorithm: acts on them; its recurrent memory (if any) has rows as its leading dimension and is put back to
             ``initial_memory`` where an episode ends.
+            Where it says ``needs_state``, rollouts have the global states, too.
         length: T.
         rows: B.
     """
@@ -29,6 +30,7 @@ class Collector:
         self.memory = algorithm.initial_memory(rows)
         self._fresh = algorithm.initial_memory(rows)
         self._held: dict[str, torch.Tensor] = {}
+        self._needs_state = getattr(algorithm, "needs_state", False)
 
     @torch.no_grad()
     def collect(self) -> Rollout:
@@ -39,6 +41,8 @@ class Collector:
             self._put(t, "observations", self.observations)
             self._put(t, "available_actions", self.available)
             self._put(t, "actions", actions)
+            if self._needs_state:
+                self._put(t, "state", self.environment.state)
             for name, value in extras.items():
                 self._put(t, f"extras/{name}", value)
             step = self.environment.step(actions)
@@ -46,6 +50,8 @@ class Collector:
             self._put(t, "terminated", step.terminated)
             self._put(t, "truncated", step.truncated)
             self._put(t, "next_observations", step.next_observations)
+            if self._needs_state:
+                self._put(t, "next_state", step.next_state)
             self.observations, self.available = step.observations, step.available_actions
             self.memory = memory if memory is None else self._reset(memory, step.terminated | step.truncated)
         extras = {k.removeprefix("extras/"): v for k, v in self._held.items() if k.startswith("extras/")}

@@ -30,6 +30,7 @@ class Training:
         torch.set_num_threads(1)
         # A policy that settles has probabilities too small for normal floats; arithmetic on those is many times slower.
         torch.set_flush_denormal(True)
+        manifest.forget_peak_memory()
         device = evaluation.resolve_device(device)
         self.cohort, self.device, self.lock, self.stop = cohort, device, lock, stop
         self.folder = Path(cohort.folder)
@@ -41,19 +42,20 @@ class Training:
         self.config = configs[0]
         self.budget = self.config["budget"]
         copies = self.config["algorithm"]["hyperparameters"]["copies"]
-        episodes = self.budget["evaluation_episodes"]
         for leftover in (self.folder, lock.folder):
             runs.remove_partials(leftover)
         cache = project.root / "results" / "cache"
         self.environment = evaluation.make_environment(self.config, seeds, copies, device, "environment", cache)
-        second = evaluation.make_environment(self.config, seeds, episodes, device, "evaluation", cache)
-        self.evaluator = evaluation.Evaluator(second, len(members), episodes)
+        episodes = self.budget["evaluation_episodes"]
+        at_once = evaluation.copies_at_once(self.environment.spec.agents, episodes)
+        second = evaluation.make_environment(self.config, seeds, at_once, device, "evaluation", cache)
+        self.evaluator = evaluation.Evaluator(second, len(members), episodes, at_once)
         self.algorithm = evaluation.make_algorithm(configs, self.environment.spec, seeds, copies, device)
         length = self.algorithm.rollout_length()
         self.collector = Collector(self.environment, self.algorithm, length, len(members) * copies)
         self.steps_per_update = length * copies
         self.updates = self.budget.get("updates") or math.ceil(self.budget["env_steps"] / self.steps_per_update)
-        self.total = self.budget.get("env_steps") or self.updates * self.steps_per_update
+        self.total = evaluation.total_env_steps(self.budget, self.steps_per_update)
         self.records = Records(self.runs)
         self.alive = np.ones(len(members), bool)
         self.update, self.target, self.resumes, self.wall_before = 0, 0, 0, 0.0
@@ -164,15 +166,18 @@ class Training:
             "started": self.started,
             "wall_seconds": self.wall_seconds,
         }
-        return self.checkpoints.save(self.update, tensors, state)
+        archives = self.algorithm.archives() if hasattr(self.algorithm, "archives") else {}
+        return self.checkpoints.save(self.update, tensors, state, archives)
 
     def _resume(self) -> bool:
         found = self.checkpoints.load()
         if found is None:
             return False
-        tensors, state = found
+        tensors, state, archives = found
         try:
             self.algorithm.load_state_dict(tensors["algorithm"])
+            for name, read in archives.items():
+                self.algorithm.load_archive(name, read())
             self.collector.restore(self.environment.restore(tensors["environment"]), tensors["loop"])
             self.evaluator.environment.restore(tensors["evaluation"])
         except (KeyError, RuntimeError, ValueError) as error:

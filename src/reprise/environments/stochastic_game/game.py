@@ -119,6 +119,11 @@ class StochasticGame:
     def _observe(self, state: Tensor) -> Tensor:
         return state[:, None].expand(-1, self.spec.agents).contiguous()
 
+    @property
+    def state(self) -> Tensor:
+        """The states that the rows are in, int64 [B]."""
+        return self._state
+
     def reset(self) -> Tensor:
         """Start an episode in every row; observations int64 [B, N], all at the start state."""
         self._state = torch.full_like(self._false, self.start_state, dtype=torch.int64)
@@ -144,6 +149,7 @@ class StochasticGame:
             observations=self._observe(self._state),
             next_observations=self._observe(reached),
             state=self._state,
+            next_state=reached,
             reward=reward,
             terminated=self._false,
             truncated=truncated,
