@@ -1,17 +1,11 @@
-"""The adapter of the PettingZoo parallel API: against a plain loop, its faults, its processes, and its page."""
+"""The adapter of the PettingZoo parallel API: against a plain loop, its page, and third-party environments."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,52 +13,9 @@ import pytest
 import test_guides
 import torch
 import toy_parallel
+from toy_rows import draw, make, play, same
 
-from reprise.environments.pettingzoo.environment import PettingZooEnvironment
 from reprise.environments.protocol import Box, Discrete
-from reprise.errors import RepriseError
-
-PARAMETERS = {
-    "factory": "toy_parallel.Toy",
-    "arguments": "{}",
-    "max_steps": 20,
-    "reward": "mean",
-    "state": "observations",
-    "action_masks": False,
-    "rebuild": False,
-    "deterministic": True,
-    "workers": 2,
-    "timeout": 20.0,
-}
-
-
-def make(seeds=(0, 1), copies=2, stream="environment", arguments=None, **parameters) -> PettingZooEnvironment:
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
-    return PettingZooEnvironment(
-        PARAMETERS | {"arguments": text} | parameters,
-        task="toys/toy",
-        seeds=seeds,
-        copies=copies,
-        device=torch.device("cpu"),
-        cache=Path("unused"),
-        stream=stream,
-    )
-
-
-def draw(generator, rows: int, available=None) -> torch.Tensor:
-    """Random discrete actions of the toy."""
-    weights = torch.rand(rows, 3, toy_parallel.CHOICES, generator=generator)
-    return (weights if available is None else weights.masked_fill(~available, -1.0)).argmax(-1)
-
-
-def play(environment, steps: int, seed: int = 0, rows: slice = slice(None), count: int = 4) -> list:
-    """Transitions of random actions; ``rows`` picks those of ``count`` rows' actions that the environment has."""
-    generator = torch.Generator().manual_seed(seed)
-    return [environment.step(draw(generator, count)[rows]) for _ in range(steps)]
-
-
-def same(first, second) -> bool:
-    return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a is b for a, b in zip(first, second, strict=True))
 
 
 def expected(observation: dict) -> np.ndarray:
@@ -142,6 +93,7 @@ def test_steps_are_those_of_a_plain_loop(case):
             assert step.reward[row].item() == pytest.approx(total, rel=1e-6)
             assert (step.terminated[row].item(), step.truncated[row].item()) == (terminated, truncated)
             assert torch.equal(step.state[row], step.observations[row].flatten())
+            assert torch.equal(step.next_state[row], step.next_observations[row].flatten())
     assert any(step.terminated.any() or step.truncated.any() for step in steps)
 
 
@@ -157,6 +109,14 @@ def test_the_spec_says_what_is_there():
     assert step.reward.item() == pytest.approx((1.5 * 1 - 1.0 * 2 + 0.5 * 3) / 3)  # 9 is clipped to 1
     assert step.state[0, 0] == 1.0
     assert step.next_observations[0, 0, 0] == step.state[0, 1]
+    assert torch.equal(step.next_state, step.state)
+
+
+def test_the_next_state_is_that_before_a_reset():
+    """The toy's own state begins with the steps that its episode, five long, has made."""
+    steps = play(make(arguments={"length": 5}, state="environment"), 12)
+    assert [int(step.next_state[0, 0]) for step in steps] == [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1, 2]
+    assert [int(step.state[0, 0]) for step in steps] == [1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2]
 
 
 @pytest.mark.parametrize("place", ["observation", "info"])
@@ -181,7 +141,7 @@ def test_a_run_does_not_depend_on_its_cohort_or_the_workers():
     together = play(make(workers=3), 12)
     alone = play(make(seeds=[1], workers=1), 12, rows=slice(2, 4))
     for step, other in zip(together, alone, strict=True):
-        assert same([value[2:] for value in step[:6]], other[:6])
+        assert same([value[2:] for value in step[:7]], other[:7])
     assert not torch.equal(together[0].observations[0], together[0].observations[1])
     other = play(make(stream="evaluation"), 1)
     assert not torch.equal(together[0].observations, other[0].observations)
@@ -221,178 +181,6 @@ def test_a_restored_environment_goes_on_exactly(steps, arguments):
     again = go(second, 1, 12)
     assert all(same(a, b) for a, b in zip(after, again, strict=True))
     assert torch.equal(first.reset(), second.reset())
-
-
-# ---------------------------------------------------------------------------------------------------- faults
-
-
-FAULTS = {  # id: (parameters, arguments, what the message says)
-    "no module": ({"factory": "no_such_package.parallel_env"}, {}, "cannot be imported: No module named"),
-    "no dot": ({"factory": "toy_parallel"}, {}, "the module cannot be imported"),
-    "misspelt factory": ({"factory": "toy_parallel.Toi"}, {}, "unknown factory 'Toi'; nearest: 'Toy'"),
-    "takes turns": ({"factory": "toy_parallel.Turns"}, {}, "agents take turns in this environment"),
-    "something else": ({"factory": "toy_parallel.Space"}, {}, "it has no possible_agents"),
-    "fails": ({"factory": "toy_parallel.broken"}, {}, r"KeyError: 'nothing here' (toy_parallel.py, line "),
-    "unknown argument": ({}, {"lenght": 3}, "unexpected keyword argument 'lenght'"),
-    "no size": ({}, {"odd": "observation"}, "agent cow: the observation space"),
-    "unlike actions": ({}, {"odd": "actions"}, "the actions of all agents must be alike: ant has"),
-    "unlike bounds": ({}, {"box": True, "high": 2.0}, "agent ant: the action space"),
-    "infinite bounds": ({}, {"box": True, "high": 1e999}, "nor a Box with the same finite bounds"),
-    "masks unseen": ({}, {"masks": "info"}, "agent ant has an action_mask: set the parameter action_masks to true"),
-    "masks of a box": ({"action_masks": True}, {"box": True}, "action_masks is for discrete actions"),
-    "leaves": ({}, {"leave": 2}, "agent ant left before the others: set the parameter action_masks to true"),
-    "not JSON": ({"arguments": "{N: 3}"}, None, "the parameter arguments is not JSON"),
-    "a list": ({"arguments": "[3]"}, None, "must be a JSON object"),
-    "global numbers": ({}, {"chance": "global"}, "not deterministic: the same seed and actions gave other"),
-    "drawn when made": ({}, {"chance": "constructor"}, "not deterministic: the same seed and actions gave other"),
-    "a leftover": ({}, {"chance": "history"}, "at step 0; set the parameter rebuild to true if reset leaves"),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_faults_of_the_environment_are_one_line(fault):
-    parameters, arguments, message = FAULTS[fault]
-    given = {} if arguments is None else {"arguments": arguments}
-    with pytest.raises(RepriseError) as error:
-        make(**given, **parameters)
-    text = str(error.value)
-    factory = parameters.get("factory", "toy_parallel.Toy")
-    by_exception = fault in ("fails", "unknown argument")  # then the row is named too
-    assert text.startswith(f"toys/toy: {'row 0 (seed 0, copy 0): ' if by_exception else ''}{factory}: ")
-    assert message in text
-    assert "\n" not in text
-
-
-@pytest.mark.parametrize(
-    ("fault", "message"),
-    [
-        ("raise", "toy_parallel.Toy: ZeroDivisionError: three lines of it (toy_parallel.py, line "),
-        ("exit", "toy_parallel.Toy: its process died (exit code 7)"),
-        ("hang", "toy_parallel.Toy: does not answer within 1.5 s (the parameter timeout)"),
-    ],
-)
-def test_a_worker_that_fails_dies_or_hangs_is_one_line(fault, message):
-    environment = make(arguments={"fault": fault}, timeout=1.5, deterministic=False)
-    processes = [worker.process for worker in environment._pool.workers]
-    play(environment, 2)
-    with pytest.raises(RepriseError) as error:
-        play(environment, 9)
-    # Worker 0 is asked first: its first row is where it happens. Its second episode starts after the one of `make`.
-    assert str(error.value).startswith(f"toys/toy: row 0 (seed 0, copy 0): {message}")
-    assert error.value.exit_code == 1
-    assert all(process.poll() is not None for process in processes)
-
-
-def test_the_row_of_a_killed_worker_is_named():
-    environment = make(workers=2)
-    environment._pool.workers[1].process.send_signal(signal.SIGKILL)
-    with pytest.raises(RepriseError, match=r"row 3 \(seed 1, copy 1\): .* its process died \(signal 9\)"):
-        play(environment, 1)
-
-
-def test_what_is_not_deterministic_trains_and_is_not_resumed():
-    environment = make(arguments={"chance": "global"}, deterministic=False)
-    play(environment, 3)
-    with pytest.raises(RepriseError, match="delete its folder below results/<tier>/checkpoints"):
-        environment.restore(environment.snapshot())
-
-
-def test_what_reset_leaves_behind_is_gone_with_a_new_instance():
-    """The toy adds the number of its episodes to the ant's place: with new instances always 1."""
-    arguments = {"chance": "history", "length": 3}
-    environment = make(seeds=[0], copies=1, arguments=arguments, rebuild=True)
-    steps = play(environment, 10, count=1)
-    starts = [environment.reset()[0, 0, 0].item()] + [step.observations[0, 0, 0].item() for step in steps[2::3]]
-    assert all(1.0 <= start < 2.0 for start in starts)
-    leaves = make(seeds=[0], copies=1, arguments=arguments, deterministic=False)
-    assert play(leaves, 3, count=1)[2].observations[0, 0, 0] > 2.0
-
-
-def test_a_replay_that_leads_elsewhere_is_refused():
-    first = make()
-    play(first, 3)
-    snapshot = first.snapshot()
-    snapshot["actions"][2, 1, 0] += 1 if snapshot["actions"][2, 1, 0] == 0 else -1
-    with pytest.raises(RepriseError, match=r"row 2 \(seed 1, copy 0\): the replay of 3 steps .* led elsewhere"):
-        make().restore(snapshot)
-
-
-# ------------------------------------------------------------------------------------------------- processes
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def wait_for_end(pids: list[int], seconds: float = 8.0) -> list[int]:
-    """Those that still run after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while any(map(alive, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return [pid for pid in pids if alive(pid)]
-
-
-def test_workers_end_with_the_environment():
-    environment = make()
-    pids = [worker.process.pid for worker in environment._pool.workers]
-    assert all(map(alive, pids))
-    del environment
-    assert wait_for_end(pids, 5.0) == []
-
-
-OWNER = """
-import signal, test_pettingzoo, torch
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell hands it down ignored
-environment = test_pettingzoo.make(arguments={arguments!r}, deterministic=False, timeout=300.0)
-print(*(worker.process.pid for worker in environment._pool.workers), flush=True)
-while True:
-    test_pettingzoo.play(environment, 1)
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
-@pytest.mark.parametrize(
-    ("number", "fault"), [(signal.SIGKILL, None), (signal.SIGKILL, "hang"), (signal.SIGINT, "hang")]
-)
-def test_no_worker_outlives_its_owner(number, fault):
-    """Killed, or interrupted by Ctrl-C: also while an environment hangs."""
-    script = OWNER.format(arguments={"fault": fault})
-    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-    owner = subprocess.Popen(
-        [sys.executable, "-c", script],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | {"PYTHONPATH": paths},
-        start_new_session=True,
-    )
-    pids = [int(word) for word in owner.stdout.readline().split()]
-    assert len(pids) == 2
-    time.sleep(0.5)
-    assert all(map(alive, pids))
-    os.killpg(owner.pid, number)  # as a terminal does it
-    owner.wait(10)
-    assert wait_for_end(pids) == []
-
-
-def test_workers_ignore_what_asks_the_trainer_to_stop():
-    environment = make()
-    play(environment, 1)
-    for worker in environment._pool.workers:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-            worker.process.send_signal(number)
-    time.sleep(0.2)
-    assert torch.isfinite(play(environment, 3)[-1].reward).all()
-
-
-def test_workers_import_no_torch():
-    script = "import reprise.environments.pettingzoo.worker, sys; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False"]
 
 
 # --------------------------------------------------------------------------------------------------- training

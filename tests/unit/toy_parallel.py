@@ -1,8 +1,10 @@
-"""A parallel environment with every habit that the adapter must bear, for test_pettingzoo.py. Imports numpy only."""
+"""A parallel environment with every habit that the adapter must bear, for test_pettingzoo*.py. Imports numpy only."""
 
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 import time
 
 import numpy as np
@@ -22,15 +24,27 @@ class Toy:
     """Walkers on a line. The sum of the agents' rewards is the sum of their actions times 1, 2, 3.
 
     ``length`` steps, then all are terminated (``cut``: truncated). ``leave``: the first agent terminates after so many
-    steps; ``drop``: it is truncated. ``masks``: where an action mask stands (observation, info). ``fault``: raise, hang
-    or exit at step 3 of the second episode. ``chance``: where forbidden randomness comes from (global, constructor,
-    history). ``odd``: what is unlike the other agents' (observation, actions).
+    steps; ``drop``: it is truncated. ``masks``: where an action mask stands (observation, info). ``fault``: raise,
+    hang, spin (hang without letting other threads run) or exit at step 3 of the second episode. ``chance``: where
+    forbidden randomness comes from (global, constructor, history). ``odd``: what is unlike the other agents'
+    (observation, actions). ``child``: start a process and write its number into this file.
     """
 
     made = 0
 
     def __init__(
-        self, length=5, cut=False, leave=0, drop=0, masks=None, box=False, fault=None, chance=None, odd=None, high=1.0
+        self,
+        length=5,
+        cut=False,
+        leave=0,
+        drop=0,
+        masks=None,
+        box=False,
+        fault=None,
+        chance=None,
+        odd=None,
+        high=1.0,
+        child=None,
     ):
         self.possible_agents = list(AGENTS)
         self.length, self.cut, self.leave, self.drop = length, cut, leave, drop
@@ -39,6 +53,9 @@ class Toy:
         self.episodes = 0
         Toy.made += 1
         self.number = Toy.made
+        if child:
+            with open(child, "a") as file:
+                print(subprocess.Popen(["sleep", "600"]).pid, file=file)
 
     def observation_space(self, agent):
         if agent == "cow" and self.odd == "observation":
@@ -94,6 +111,8 @@ class Toy:
             raise ZeroDivisionError("three\nlines\nof it")
         if self.fault == "hang":
             time.sleep(600)
+        if self.fault == "spin":
+            re.match(r"(a+)+$", 60 * "a" + "b")  # takes years, and keeps the interpreter's lock
         os._exit(7)
 
     def _observations(self):
@@ -114,6 +133,47 @@ class Toy:
 
     def _mask(self):
         return np.arange(CHOICES) != self.elapsed % CHOICES
+
+
+class Odd(Toy):
+    """A toy whose answers are wrong in one way, ``how``, from the start or from the first step on."""
+
+    def __init__(self, how, **settings):
+        super().__init__(**settings)
+        self.how = how
+
+    def reset(self, seed=None, options=None):
+        seen, infos = super().reset(seed, options)
+        return seen if self.how == "old reset" else (seen, [] if self.how == "list" else infos)
+
+    def step(self, actions):
+        seen, rewards, terminated, truncated, infos = super().step(actions)
+        if self.how == "old step":
+            return seen, rewards, terminated, infos
+        if self.how == "stranger":
+            self.agents = [*self.agents, "dog"]
+        if self.how == "blind":
+            del seen["cow"]
+        seen |= {"short": {"cow": np.ones(1)}, "text": {"cow": "far away"}, "beyond": {"bee": 0}}.get(self.how, {})
+        infos |= {"cow": {"action_mask": np.ones(1)}} if self.how == "mask" else {}
+        rewards |= {"nan": {"bee": np.nan}, "two": {"bee": np.zeros(2)}, "one": {"bee": np.ones(1)}}.get(self.how, {})
+        if self.how == "ghost":  # whoever has left goes on being told things
+            seen, rewards = (
+                dict.fromkeys(AGENTS, np.full(3, 9.0)) | {"ant": np.full(4, 9.0)} | seen,
+                {"ant": 9.0} | rewards,
+            )
+        return seen, rewards, terminated, truncated, infos
+
+    def state(self):
+        return np.zeros(1 if self.how == "state" and self.elapsed else 2)
+
+
+ONE = Toy()
+
+
+def always_the_same():
+    """A factory that makes nothing new."""
+    return ONE
 
 
 class Turns:

@@ -71,18 +71,35 @@ class Codec:
         self.box = None if self.choices else _box(action_space)
 
     def observe(self, observation: Any, out: np.ndarray) -> None:
-        """Write an observation into ``out`` [O], which holds zeros."""
-        value = observation["observation"] if self.nested else observation
+        """Write an observation into ``out`` [O], which holds zeros. RepriseError for one that its space has not."""
+        try:
+            value = observation["observation"] if self.nested else observation
+            place = int(value) - self.first_observation if self.one_hot else 0
+            numbers = np.asarray(value, np.float32)
+        except (TypeError, ValueError, LookupError) as error:
+            raise RepriseError(f"an observation unlike its observation space: {error}") from error
+        # Checked by hand: numpy would spread a single number over all places, and count a negative one from the end.
+        if self.one_hot and not 0 <= place < self.size:
+            last = self.first_observation + self.size - 1
+            raise RepriseError(f"observes {value}, its observation space goes from {self.first_observation} to {last}")
+        if not self.one_hot and numbers.size != self.size:
+            raise RepriseError(f"observes {numbers.size} numbers, its observation space has {self.size}")
         if self.one_hot:
-            out[int(value) - self.first_observation] = 1.0
+            out[place] = 1.0
         else:
-            out[: self.size] = np.asarray(value).reshape(-1)
+            out[: self.size] = numbers.reshape(-1)
 
-    def mask(self, observation: Any, info: Mapping[str, Any] | None) -> Any:
-        """The mask that came with an observation or its info, or None."""
+    def mask(self, observation: Any, info: Mapping[str, Any] | None) -> np.ndarray | None:
+        """The mask [A] that came with an observation or its info, or None. RepriseError for one of another size."""
+        found = info.get(MASK) if info else None
         if isinstance(observation, Mapping) and MASK in observation:
-            return observation[MASK]
-        return info.get(MASK) if info else None
+            found = observation[MASK]
+        if found is None:
+            return None
+        mask = np.asarray(found, bool).reshape(-1)
+        if self.choices and mask.size != self.choices:
+            raise RepriseError(f"an action_mask of {mask.size} numbers for {self.choices} actions")
+        return mask
 
     def action(self, number: Any) -> Any:
         """The action as the environment takes it: a whole number, or an array within the bounds."""

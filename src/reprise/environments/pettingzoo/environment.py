@@ -94,12 +94,13 @@ class PettingZooEnvironment:
                 arguments=parameters["arguments"],
                 rules=rules,
                 check=self.deterministic and i == 0,
+                timeout=float(parameters["timeout"]),
                 first=int(share[0]),
                 keys=tuple(keys[row] for row in share),
             )
             for i, share in enumerate(shares)
         ]
-        return Pool(jobs, float(parameters["timeout"]), self.task, self._row_name)
+        return Pool(jobs, self.task, self._row_name)
 
     def _tensor(self, answers: Sequence[Arrays], name: str) -> Tensor | None:
         arrays = [getattr(each, name) for each in answers]
@@ -109,6 +110,8 @@ class PettingZooEnvironment:
         """Remember where the rows are; returns the observations to act on."""
         self.available_actions = self._tensor(answers, "available")
         self._observations = self._tensor(answers, "observations")
+        own = self._tensor(answers, "state")
+        self.state = self._observations.flatten(1) if own is None else own
         return self._observations
 
     def reset(self) -> Tensor:
@@ -120,11 +123,12 @@ class PettingZooEnvironment:
         """Play the actions int64 [B, N] or float32 [B, N, size]; rows whose episode ends start the next one."""
         answers = self._pool.call("step", np.split(actions.cpu().numpy(), self._cuts))
         observations = self._arrive(answers)
-        state = self._tensor(answers, "state")
+        reached, reached_state = self._tensor(answers, "next_observations"), self._tensor(answers, "next_state")
         return Transition(
             observations=observations,
-            next_observations=self._tensor(answers, "next_observations"),
-            state=observations.flatten(1) if state is None else state,
+            next_observations=reached,
+            state=self.state,
+            next_state=reached.flatten(1) if reached_state is None else reached_state,
             reward=self._tensor(answers, "reward"),
             terminated=self._tensor(answers, "terminated"),
             truncated=self._tensor(answers, "truncated"),

@@ -37,6 +37,7 @@ class Job:
         arguments: its keyword arguments, a JSON object.
         rules: see ``Rules``.
         check: check that the environment is deterministic before anything else.
+        timeout: seconds after which the parent gives up on a call into the environment.
         first: number of its first row.
         keys: for each row what the seeds of its episodes come from: run seed, stream, copy.
     """
@@ -45,6 +46,7 @@ class Job:
     arguments: str
     rules: Rules
     check: bool
+    timeout: float
     first: int
     keys: tuple[tuple[int, int, int], ...]
 

@@ -11,6 +11,7 @@ import contextlib
 import mmap
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -61,17 +62,19 @@ class Worker:
     def receive(self, timeout: float) -> Any:
         """The next answer; TimeoutError when no call into the environment returns for ``timeout`` seconds, EOFError
         when the process has ended."""
-        calls, since = self.mark()[1], time.monotonic()
-        while not self.connection.poll(min(LOOK_SECONDS, timeout)):
+        look = min(LOOK_SECONDS, timeout)
+        calls, waited = self.mark()[1], 0.0  # in looks, not by the clock: a job that was suspended has not hung
+        while not self.connection.poll(look):
             if self.process.poll() is not None and not self.connection.poll():
                 raise EOFError
+            waited += look
             if self.mark()[1] != calls:
-                calls, since = self.mark()[1], time.monotonic()
-            elif time.monotonic() - since > timeout:
+                calls, waited = self.mark()[1], 0.0
+            elif waited >= timeout:
                 raise TimeoutError
         try:
             return self.connection.recv()
-        except ConnectionError as error:
+        except OSError as error:  # also where it was killed halfway through an answer
             raise EOFError from error
 
 
@@ -80,15 +83,14 @@ class Pool:
 
     Args:
         jobs: one per worker.
-        timeout: most seconds that one call into an environment may take.
         place: what messages begin with, the task.
         name_row: row number -> how people call it.
 
     Raises RepriseError, here and in ``call``, when a worker fails, dies or hangs; all are then ended.
     """
 
-    def __init__(self, jobs: Sequence[Job], timeout: float, place: str, name_row: Callable[[int], str]):
-        self.jobs, self.timeout, self.place, self.name_row = jobs, timeout, place, name_row
+    def __init__(self, jobs: Sequence[Job], place: str, name_row: Callable[[int], str]):
+        self.jobs, self.place, self.name_row = jobs, place, name_row
         self.workers = [Worker() for _ in jobs]
         self._end = weakref.finalize(self, _end, self.workers)
         for worker, job in zip(self.workers, jobs, strict=True):
@@ -96,10 +98,20 @@ class Pool:
         self.descriptions = self._receive_all()
 
     def call(self, command: str, *arguments: Sequence[Any]) -> list[Any]:
-        """Send each worker a command with its item of every argument, and wait for all answers."""
-        for i, worker in enumerate(self.workers):
-            self._send(worker, (command, *(each[i] for each in arguments)))
-        return self._receive_all()
+        """Send each worker a command with its item of every argument, and wait for all answers.
+
+        Where this is interrupted (a notebook's stop button) all workers are ended: an answer that stayed in a pipe
+        would be taken for that to the next command.
+        """
+        if not self._end.alive:
+            raise RepriseError(f"{self.place}: its workers were ended by a fault or an interrupt; make it anew")
+        try:
+            for i, worker in enumerate(self.workers):
+                self._send(worker, (command, *(each[i] for each in arguments)))
+            return self._receive_all()
+        except BaseException:
+            self.end()
+            raise
 
     def end(self) -> None:
         """End all workers."""
@@ -113,9 +125,9 @@ class Pool:
         answers = []
         for worker, job in zip(self.workers, self.jobs, strict=True):
             try:
-                answer = worker.receive(self.timeout)
+                answer = worker.receive(job.timeout)
             except TimeoutError:
-                answer = Fault(f"does not answer within {self.timeout:g} s (the parameter timeout)", expected=False)
+                answer = Fault(f"does not answer within {job.timeout:g} s (the parameter timeout)", expected=False)
             except EOFError:
                 answer = Fault(f"its process died ({_ending(worker.process)})", expected=False)
             if isinstance(answer, Fault):
@@ -138,7 +150,7 @@ def _ending(process: subprocess.Popen) -> str:
 
 
 def _end(workers: Sequence[Worker]) -> None:
-    """Close the connections, which idle workers take as the end; kill those that stay."""
+    """Close the connections, which idle workers take as the end; kill those that stay, with what they started."""
     for worker in workers:
         worker.connection.close()
     deadline = time.monotonic() + FAREWELL_SECONDS
@@ -146,5 +158,6 @@ def _end(workers: Sequence[Worker]) -> None:
         try:
             worker.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            worker.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(worker.process.pid, signal.SIGKILL)
             worker.process.wait()

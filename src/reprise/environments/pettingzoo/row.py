@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from reprise.environments.pettingzoo import answers
 from reprise.environments.pettingzoo.codec import Codec, Layout
 from reprise.environments.pettingzoo.messages import Rules
 from reprise.errors import RepriseError
 
 CHECKED_STEPS = 10
 BEFORE_A_STEP = ("observations", "available", "state")
-ARRAYS = (*BEFORE_A_STEP, "next_observations", "reward", "terminated", "truncated")
+ARRAYS = (*BEFORE_A_STEP, "next_observations", "next_state", "reward", "terminated", "truncated")
 
 
 class Arrays:
     """What the rows of a worker hand over: b rows, N agents, O observation size, A actions.
 
     ``observations``, ``next_observations`` [b, N, O] float32; ``reward`` [b] float32; ``terminated``, ``truncated``
-    [b] bool; ``available`` [b, N, A] bool or None; ``state`` [b, state_size] float32 or None.
+    [b] bool; ``available`` [b, N, A] bool or None; ``state``, ``next_state`` [b, state_size]
+    float32 or None.
     """
 
     def __init__(self, layout: Layout, rules: Rules, rows: int):
@@ -32,6 +34,7 @@ class Arrays:
         self.terminated, self.truncated = np.zeros(rows, bool), np.zeros(rows, bool)
         self.available = np.zeros((rows, agents, layout.choices), bool) if rules.action_masks else None
         self.state = None if layout.state_size is None else np.zeros((rows, layout.state_size), np.float32)
+        self.next_state = None if self.state is None else np.zeros_like(self.state)
 
 
 class Row:
@@ -75,11 +78,12 @@ class Row:
             self.environment = self._make()
         self._used = True
         # 31 bits: some environments hand the seed on as a signed int.
-        observations, infos = self.environment.reset(seed=int(seed >> 1))
-        self._live = [agent for agent in self.layout.agents if agent in self.environment.agents]
-        self._present, self._terminated = set(self._live), set()
+        observations, infos = answers.checked("reset", self.environment.reset(seed=int(seed >> 1)))
+        self._present, self._terminated = self._agents(), set()
+        self._live = [agent for agent in self.layout.agents if agent in self._present]
         self._write(self.arrays.observations, observations, self._live)
-        self._write_rest(observations, infos)
+        self._write_state(self.arrays.state)
+        self._write_masks(observations, infos)
 
     def step(self, action: np.ndarray) -> None:
         """One step of the actions [N] or [N, size]; those of agents that have left are ignored."""
@@ -88,27 +92,33 @@ class Row:
         chosen = zip(self.layout.agents, self.codecs, action, strict=True)
         actions = {agent: codec.action(number) for agent, codec, number in chosen if agent in self._live}
         self._mark(i)
-        observations, rewards, terminations, truncations, infos = self.environment.step(actions)
+        observations, rewards, terminations, truncations, infos = answers.checked(
+            "step", self.environment.step(actions)
+        )
 
+        acted, here = self._live, self._agents()
         self._terminated.update(agent for agent, ended in terminations.items() if ended)
-        here = set(self.environment.agents)
         self._present |= here
         gone = {agent for ends in (terminations, truncations) for agent, ended in ends.items() if ended}
         self._live = [agent for agent in self.layout.agents if agent in here and agent not in gone]
-        total = math.fsum(float(rewards.get(agent, 0.0)) for agent in self.layout.agents)
+        total = math.fsum(answers.number(agent, rewards.get(agent, 0.0)) for agent in acted)
         terminated = not self._live and self._present <= self._terminated
         cut = any(truncations.values()) or len(self.history) >= self.rules.max_steps
         ended = not self._live or cut
 
         arrays.reward[i] = total / (len(self.layout.agents) if self.rules.reward == "mean" else 1)
         arrays.terminated[i], arrays.truncated[i] = terminated, ended and not terminated
-        # Whoever has left sees zeros from then on; only where the episode ends is the last look of all kept.
-        self._write(arrays.next_observations, observations, observations if ended else self._live)
+        # Whoever has left sees zeros from then on; where the episode ends, the last look of all that acted is kept.
+        last = [agent for agent in acted if agent in observations]
+        self._write(arrays.next_observations, observations, {*last, *self._live} if ended else self._live)
+        self._write_state(arrays.next_state)
         if ended:
             self.start(self.round, self.episode + 1)
         else:
             arrays.observations[i] = arrays.next_observations[i]
-            self._write_rest(observations, infos)
+            if arrays.state is not None:
+                arrays.state[i] = arrays.next_state[i]
+            self._write_masks(observations, infos)
 
     def replay(self, round_: int, episode: int, actions: np.ndarray) -> None:
         """Go back into an episode: its start, then the actions [t, N(, size)] taken since."""
@@ -116,17 +126,33 @@ class Row:
         for action in actions:
             self.step(action)
 
-    def _write(self, out: np.ndarray, observations: dict[str, Any], shown: Any) -> None:
+    def _agents(self) -> set[str]:
+        """Who is there now."""
+        here = set(self.environment.agents)
+        if not here <= set(self.layout.agents):
+            raise RepriseError(f"agent {min(here - set(self.layout.agents))} is not among its possible_agents")
+        return here
+
+    def _write(self, out: np.ndarray, observations: Mapping[str, Any], shown: Collection[str]) -> None:
         out[self.index] = 0.0
         for agent, codec, target in zip(self.layout.agents, self.codecs, out[self.index], strict=True):
-            if agent in shown:
+            if agent not in shown:
+                continue
+            if agent not in observations:
+                raise RepriseError(f"agent {agent} is there and gets no observation")
+            with answers.named(agent):
                 codec.observe(observations[agent], target)
 
-    def _write_rest(self, observations: dict[str, Any], infos: dict[str, Any]) -> None:
-        """State and masks that belong to the observations just written."""
+    def _write_state(self, out: np.ndarray | None) -> None:
+        if out is not None:
+            state = np.asarray(self.environment.state()).reshape(-1)
+            if state.size != out.shape[1]:
+                raise RepriseError(f"its state() has {state.size} numbers and had {out.shape[1]}")
+            out[self.index] = state
+
+    def _write_masks(self, observations: Mapping[str, Any], infos: Mapping[str, Any]) -> None:
+        """Masks that belong to the observations just written."""
         arrays, i = self.arrays, self.index
-        if arrays.state is not None:
-            arrays.state[i] = np.asarray(self.environment.state()).reshape(-1)
         if arrays.available is None:
             if self.layout.choices and len(self._live) < len(self.layout.agents):
                 left = next(agent for agent in self.layout.agents if agent not in self._live)
@@ -136,8 +162,9 @@ class Row:
             if agent not in self._live:  # action 0 stands for none
                 target[:] = np.arange(len(target)) == 0
                 continue
-            mask = codec.mask(observations[agent], infos.get(agent))
-            target[:] = True if mask is None else np.asarray(mask, bool)
+            with answers.named(agent):
+                mask = codec.mask(observations[agent], infos.get(agent))
+            target[:] = True if mask is None else mask
             if not target.any():
                 raise RepriseError(f"agent {agent} is left without an available action")
 
@@ -145,6 +172,7 @@ class Row:
 def check_determinism(make_row: Callable[[], Row]) -> None:
     """RepriseError unless a seed and actions give the same steps in a fresh instance and in one that has played."""
     fresh, used = make_row(), make_row()
+    apart([fresh.environment, used.environment])
     _play(used, 1)
     for step, (first, second) in enumerate(zip(_play(fresh, 0), _play(used, 0), strict=True)):
         for name, value in first.items():
@@ -172,6 +200,12 @@ def _play(row: Row, round_: int) -> list[dict[str, np.ndarray]]:
         row.step(row.layout.random_actions(generator, available))
         steps.append(seen(ARRAYS))
     return steps
+
+
+def apart(environments: Sequence[Any]) -> None:
+    """RepriseError where two of them are one object, and would play into each other's episodes."""
+    if len({id(each) for each in environments}) < len(environments):
+        raise RepriseError("the factory gives the same object again: every row needs an environment of its own")
 
 
 def close(environment: Any) -> None:

@@ -24,10 +24,13 @@ from typing import Any
 
 import numpy as np
 
+from reprise.environments.pettingzoo import answers
 from reprise.environments.pettingzoo.codec import codecs_of, layout_of
 from reprise.environments.pettingzoo.messages import MARK, Fault, Job
-from reprise.environments.pettingzoo.row import Arrays, Row, check_determinism, close
+from reprise.environments.pettingzoo.row import Arrays, Row, apart, check_determinism, close
 from reprise.errors import RepriseError, unknown
+
+TIMER_SECONDS = 5.0
 
 
 class Rows:
@@ -45,6 +48,7 @@ class Rows:
             raise RepriseError("the parameter action_masks is for discrete actions, and these are continuous")
         self.arrays = Arrays(self.layout, job.rules, len(job.keys))
         environments = [first, *(self._environment(job.first + i) for i in range(1, len(job.keys)))]
+        apart(environments)
         rows = zip(environments, job.keys, strict=True)
         self.rows = [self._row(each, key, self.arrays, i) for i, (each, key) in enumerate(rows)]
         if job.check:
@@ -103,7 +107,7 @@ class Rows:
     def _look_for_masks(self, environment: Any) -> None:
         """RepriseError when the environment masks actions and nobody would look."""
         self.mark(self.job.first)
-        observations, infos = environment.reset(seed=0)
+        observations, infos = answers.checked("reset", environment.reset(seed=0))
         if self.job.rules.action_masks:
             return
         for agent, observation in observations.items():
@@ -132,11 +136,21 @@ def _keywords(text: str) -> dict[str, Any]:
     return keywords
 
 
-def _leave_with(parent: int) -> None:
+def _leave() -> None:
+    """End this process at once, and those that its environments have started."""
+    sys.stdout.flush()
+    os.killpg(os.getpid(), signal.SIGKILL)
+
+
+def _leave_with(parent: int, timeout: float) -> None:
     """End this process when the parent has ended, whatever the environment is doing."""
     while os.getppid() == parent:
+        # An environment that computes without end and never gives up the interpreter's lock stops this thread, but not
+        # this timer, which the thread sets anew as long as it runs: SIGPROF then ends the process. A living parent has
+        # given up before. It counts processor time, so that a job may be suspended for as long as anyone likes.
+        signal.setitimer(signal.ITIMER_PROF, timeout + TIMER_SECONDS)
         time.sleep(1.0)
-    os._exit(1)
+    _leave()
 
 
 def main(connection: Connection, shared: mmap.mmap, parent: int) -> None:
@@ -144,7 +158,6 @@ def main(connection: Connection, shared: mmap.mmap, parent: int) -> None:
     # These ask the trainer to stop after its update, for which it needs its workers; they leave when it has gone.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     calls = 0
 
     def mark(row: int) -> None:
@@ -169,11 +182,13 @@ def main(connection: Connection, shared: mmap.mmap, parent: int) -> None:
         text = f"{kind.__name__}: {error} ({os.path.basename(where.filename)}, line {where.lineno})"
         expected = kind is RepriseError
         send(Fault(str(error) if expected else text, expected))
+        _leave()
 
     sys.excepthook = report
     job = receive()
     if job is None:
         return
+    threading.Thread(target=_leave_with, args=(parent, job.timeout), daemon=True).start()
     rows = Rows(job, mark)
     send(rows.describe())
     while (message := receive()) is not None:
