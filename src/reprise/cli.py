@@ -144,7 +144,7 @@ def replay(
     """Show an episode of a trained policy.
 
     Beside it plays the policy that the training began with, from the same start. A json with the numbers drawn
-    lies beside the picture. mp4 needs the package imageio-ffmpeg.
+    lies beside the picture. mp4 needs: pip install imageio-ffmpeg.
 
     Example: reprise replay results/quick/runs/stochastic_game/s100n6a5/dpo/seeds-0-4 --seed 2
     """

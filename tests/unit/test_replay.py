@@ -1,14 +1,12 @@
-"""Replays: what is played is what was trained, what is drawn is what was played, and mistakes are one line."""
+"""Replays: what is played is what was trained, and mistakes are one line. The pictures: test_replay_pictures.py."""
 
 from __future__ import annotations
 
 import base64
-import io
 import json
 import shutil
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +14,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from PIL import Image
 
 from reprise import cli, repository
 from reprise.analysis import replay as pictures
 from reprise.analysis import report, tables
-from reprise.analysis.replay import films, particles
 from reprise.environments import registry
 from reprise.errors import RepriseError
 from reprise.experiments import config, evaluation, grid, jobs, replay, resolution
@@ -155,7 +151,7 @@ def test_the_recorded_frames_stop_where_an_episode_ends():
             self.at = np.where(ended, 0, self.at)
             shape = torch.zeros(2, 1)
             empty = torch.zeros(2, dtype=torch.bool)
-            fields = (shape, shape, shape, torch.ones(2), ended, empty, None, None)
+            fields = (shape, shape, shape, shape, torch.ones(2), ended, empty, None, None)
             return replay_transition(*fields)
 
     class Still:
@@ -209,140 +205,6 @@ def test_pictures_stay_out_of_run_folders(project, folder):
     assert replay.place(project.root, played, "gif") == (
         project.root / "figures/smoke/replays/stochastic_game/s5n2a3/dpo-seed2.gif"
     )
-
-
-def test_mp4_needs_its_package(project, folder, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(RepriseError, match="mp4 needs the package imageio-ffmpeg"):
-        pictures.save(replay.play(project, folder, device="cpu"), tmp_path / "x.mp4", "mp4")
-    assert not list(tmp_path.iterdir())
-
-
-# --------------------------------------------------------------------------------------------------- what is drawn
-
-
-def colour(file: Path) -> np.ndarray:
-    return np.asarray(Image.open(file).convert("RGB")).astype(int)
-
-
-def test_the_strip_of_a_board_shows_the_rewards_and_repeats_byte_for_byte(project, folder, tmp_path):
-    played = replay.play(project, folder, 3, device="cpu")
-    for name in ("a", "b"):
-        pictures.save(played, tmp_path / f"{name}.png", "png")
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    numbers = json.loads((tmp_path / "a.json").read_text())
-    assert numbers["after"]["return"] == pytest.approx(played.after.rewards.sum(), abs=1e-5)
-    assert numbers["after"]["frames"]["state"] == played.after.frames["state"].tolist()
-    assert numbers["references"]["optimum"] > numbers["references"]["uniform"]
-    assert colour(tmp_path / "a.png").shape[1] == 1540
-    # Squares: each state's mean reward over the steps that start there, and grey where none did.
-    from reprise.analysis.replay import board
-
-    sheet = board._sheet(played, film=False)
-    for part, episode in zip(sheet.parts[:2], (played.before, played.after), strict=True):
-        part.show(episode.steps)
-        faces = part.squares.get_facecolor()
-        for state in range(5):
-            rewards = episode.rewards[episode.frames["state"][:-1] == state]
-            expected = part.scale.to_rgba(rewards.mean()) if len(rewards) else (241 / 255,) * 3 + (1.0,)
-            assert faces[state] == pytest.approx(expected, abs=1e-6), state
-
-
-def film_of(file: Path) -> tuple[list[np.ndarray], list[int]]:
-    picture, frames, durations = Image.open(file), [], []
-    for index in range(picture.n_frames):
-        picture.seek(index)
-        frames.append(np.asarray(picture.convert("RGB")).astype(int))
-        durations.append(picture.info["duration"])
-    return frames, durations
-
-
-def test_a_film_has_a_picture_per_step_and_repeats_byte_for_byte(project, folder, tmp_path):
-    played = replay.play(project, folder, 2, device="cpu")
-    for name in ("a", "b"):
-        pictures.save(played, tmp_path / f"{name}.gif", "gif")
-    assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "b.gif").read_bytes()
-    frames, durations = film_of(tmp_path / "a.gif")
-    assert len(frames) == 11
-    assert durations == [100] * 10 + [2000]
-    assert (frames[0][0, 0] == 255).all()
-    assert all((one != two).any() for one, two in pairwise(frames))
-
-
-def scene(shift: float = 0.0, steps: int = 4) -> replay.Replay:
-    """Two agents and a landmark; agent 0 walks to the right by 0.2 a step, agent 1 leaves the arena."""
-
-    def episode(speed):
-        way = np.arange(steps + 1)[:, None] * np.array([speed, 0.0])
-        positions = np.stack([way - 0.5, 3 * way + [0.0, 0.5], np.full_like(way, shift)], axis=1)
-        frames = {
-            "kind": ["particles"],
-            "positions": positions,
-            "sizes": [0.05, 0.05, 0.1],
-            "roles": ["agent", "agent", "landmark"],
-            "extent": 1.0,
-            "targets": positions[0, 2:],
-            "links": [[0, 0]],
-        }
-        arrays = {
-            name: np.asarray(value) if name == "positions" else np.stack([np.asarray(value)] * (steps + 1))
-            for name, value in frames.items()
-        }
-        return replay.Episode(arrays, np.zeros((steps, 2), int), np.full(steps, -speed), float("nan"))
-
-    of = {"seed": 0, "number": 0, "env_steps": 1000, "hash": "0" * 64, "stamp": None, "references": {}}
-    return replay.Replay("particles", "world/a", "x", "quick", before=episode(0.5), after=episode(0.2), **of)
-
-
-def artists(arena: particles.Arena, name: str) -> list:
-    return [each for each in arena.drawn if type(each).__name__ == name]
-
-
-def test_particles_stand_where_they_stood_with_trails_targets_and_links(tmp_path):
-    from matplotlib.figure import Figure
-
-    played = scene()
-    arena = particles.Arena(Figure().add_subplot(), played.after, 1.06)
-    for step in (3, 1, 4):  # backwards too: nothing of an earlier picture stays
-        arena.show(step)
-        positions = played.after.frames["positions"][step]
-        discs = artists(arena, "Circle")
-        assert np.array_equal([disc.center for disc in discs], positions[[2, 0, 1]])
-        assert [disc.radius for disc in discs] == pytest.approx([0.1, 0.05, 0.05])
-        link, *trails = artists(arena, "LineCollection")
-        assert link.get_segments()[0].tolist() == [positions[0].tolist(), [0.0, 0.0]]
-        assert [len(trail.get_segments()) for trail in trails] == [step, step]
-        for agent, trail in enumerate(trails):
-            assert trail.get_segments()[-1][-1].tolist() == pytest.approx(positions[agent].tolist())
-    assert "−0.80" in [each.get_text() for each in artists(arena, "Annotation")]
-    assert len(artists(arena, "Line2D")) == 2  # the targets' crosses, and an arrowhead for the agent that left
-
-
-def test_a_strip_and_a_film_of_particles(tmp_path):
-    pictures.save(scene(), tmp_path / "a.png", "png")
-    pictures.save(scene(shift=0.3), tmp_path / "b.png", "png")
-    assert (colour(tmp_path / "a.png") != colour(tmp_path / "b.png")).any()
-    pictures.save(scene(), tmp_path / "a.gif", "gif")
-    frames, durations = film_of(tmp_path / "a.gif")
-    assert (len(frames), durations[-1]) == (5, 2000)
-    height, width = frames[0].shape[:2]
-    assert height % 2 == width % 2 == 0
-
-
-def test_mp4_has_every_picture_and_holds_the_last(tmp_path):
-    ffmpeg = pytest.importorskip("imageio_ffmpeg")
-    for name in ("a", "b"):
-        pictures.save(scene(), tmp_path / f"{name}.mp4", "mp4")
-    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
-    count, _ = ffmpeg.count_frames_and_secs(str(tmp_path / "a.mp4"))
-    assert count == 5 + round(films.HOLD / 0.12)
-
-
-def test_a_kind_that_nothing_draws(tmp_path):
-    import dataclasses
-
-    with pytest.raises(RepriseError, match="world/a: unknown kind of frame 'partikles'; nearest: 'particles'"):
-        pictures.save(dataclasses.replace(scene(), kind="partikles"), tmp_path / "a.png", "png")
 
 
 def test_drawing_imports_no_torch_and_the_plan_neither():
@@ -432,16 +294,6 @@ def test_the_repository_declares_a_replay_per_tier():
     real = config.load(repository.root(Path(__file__).parent))
     for tier in real.tiers:
         assert "dpo/replays/stochastic_game/s100n6a5" in replay.declared(real, grid.build(real, tier))
-
-
-def test_the_gif_palette_keeps_white_white():
-    pixels = np.full((10, 10, 3), 255, np.uint8)
-    pixels[4:, :, :] = np.arange(180, dtype=np.uint8).reshape(6, 10, 3)
-    frame = Image.fromarray(pixels).quantize(8)
-    films._whiten([frame])
-    buffer = io.BytesIO()
-    frame.save(buffer, "GIF")
-    assert np.asarray(Image.open(buffer).convert("RGB"))[0, 0].tolist() == [255, 255, 255]
 
 
 # ------------------------------------------------------------------------------------------------------------ report

@@ -24,8 +24,13 @@ KINDS = ("board", "particles")  # of frames; each is a module of this package
 
 
 def form(wanted: str | None, output: Path | None) -> str:
-    """The format meant: ``wanted``, or else the suffix of ``output``, or else gif. RepriseError when they disagree."""
+    """The format meant: ``wanted``, or else the suffix of ``output``, or else gif.
+
+    RepriseError when they disagree, and for an output that is a folder or has no suffix.
+    """
     suffix = output.suffix.lstrip(".") if output else ""
+    if output and (not suffix or output.is_dir()):
+        raise RepriseError(f"--output {output}: names no picture; write {output / 'replay'}.{wanted or 'gif'}, say")
     chosen = wanted or suffix or "gif"
     if chosen not in FORMATS:
         raise unknown("format", chosen, FORMATS, "--format" if wanted else str(output))
@@ -38,7 +43,8 @@ def save(replay: Replay, path: Path, suffix: str) -> None:
     """Write ``path`` in format ``suffix`` and, under the same name, a json. Equal replays give equal bytes.
 
     Raises:
-        RepriseError: a kind of frame that nothing here draws, or mp4 without imageio-ffmpeg.
+        RepriseError: a kind of frame that nothing here draws, mp4 without imageio-ffmpeg, or a place that cannot be
+            written to.
     """
     from reprise.experiments.runs import write_bytes
 
@@ -47,8 +53,11 @@ def save(replay: Replay, path: Path, suffix: str) -> None:
     drawing = import_module(f"{__name__}.{replay.kind}")
     with style.house():
         picture = _png(drawing.still(replay)) if suffix == "png" else _film(drawing.film(replay), suffix)
-    write_bytes(path, picture)
-    write_bytes(path.with_suffix(".json"), (json.dumps(record(replay), sort_keys=True) + "\n").encode())
+    try:
+        write_bytes(path, picture)
+        write_bytes(path.with_suffix(".json"), (json.dumps(record(replay), sort_keys=True) + "\n").encode())
+    except OSError as error:
+        raise RepriseError(f"{path}: cannot be written ({error.strerror or error})", exit_code=1) from error
 
 
 def record(replay: Replay) -> dict:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 AFTER, BEFORE = style.PALETTE[0], style.MUTED
 DASHED = (0, (4, 1.6))
+MARGIN, GAP = 0.08, 0.2  # inches from the sheet's edges, and least between the title and the stamp beside it
 LABEL = (0.2, 0.1)  # width and height of a level's name, as shares of the axes
 NAMES = {"nash": "Nash level"}
 
@@ -26,10 +27,20 @@ class Sheet:
         self.width, self.height = width, height
         self.figure = Figure(figsize=(width, height), facecolor="white")
         FigureCanvasAgg(self.figure)
-        self.text(0.08, 0.07, title(replay), size=8, weight="bold")
+        name = self._line(0.07, title(replay), size=8, weight="bold")
         if replay.stamp:
-            self.text(width - 0.08, 0.07, replay.stamp, size=6, color=style.MUTED, style="italic", ha="right")
-        self.text(0.08, height - 0.15, footer(replay), size=5.2, color=style.MUTED)
+            look = {"size": 6, "color": style.MUTED, "style": "italic"}
+            beside = name + GAP + _inches(replay.stamp, 6) <= width - 2 * MARGIN
+            self._line(0.07 if beside else 0.21, replay.stamp, right=True, **look)  # else a line of its own
+        self._line(height - 0.15, footer(replay), size=5.2, color=style.MUTED)
+
+    def _line(self, top: float, words: str, size: float, right: bool = False, **font) -> float:
+        """Words from the left edge, or up to the right one, smaller where they would leave the sheet. Their width."""
+        width, room = _inches(words, size, font.get("weight")), self.width - 2 * MARGIN
+        size *= min(1.0, room / width)
+        place = {"ha": "right"} if right else {}
+        self.text(self.width - MARGIN if right else MARGIN, top, words, size=size, **place, **font)
+        return min(width, room)
 
     def text(self, left: float, top: float, words: str, **font) -> None:
         """Words whose upper left corner lies ``left`` and ``top`` inches from the sheet's."""
@@ -39,6 +50,14 @@ class Sheet:
         """Axes of that size whose upper left corner lies there, all in inches."""
         bottom = self.height - top - height
         return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
+
+
+def _inches(words: str, size: float, weight: str | None = None) -> float:
+    """How wide words are at most: by the outlines of the letters, and what hinting may add at some resolution."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    return 1.04 * TextPath((0, 0), words, size=size, prop=FontProperties(weight=weight)).get_extents().width / 72
 
 
 def title(replay: Replay) -> str:
