@@ -1,6 +1,6 @@
 """Raw stepping of the particle environments with random actions, as markdown.
 
-    python benchmarks/mpe_stepping.py [--device cuda] [--seconds 2] [PART ...]
+    python benchmarks/mpe_stepping.py [--device cuda] [--seconds 2] [--pic CLONE] [PART ...]
 
 Parts: ``tasks`` (env steps/s of every five-agent task at batch 32 and 1024), ``agents`` (cost of a step from 3 to 500
 agents), ``parts`` (where the time of a step goes), ``peers`` (mpe2, vmas and jaxmarl, those that are installed, in turn
@@ -12,32 +12,42 @@ from __future__ import annotations
 import argparse
 import statistics
 from importlib.util import find_spec
+from pathlib import Path
 
+import pic
 import torch
 from measure import ROOT, Cost, cost, machine, table
 
 from reprise.environments.mpe import ParticleEnvironment
-from reprise.experiments import config, resolution
+from reprise.experiments import config
 
 STEPS = 25
 TASKS = ("simple_spread", "line_control", "circle_control", "simple_spread_original", "simple_spread_v3")
 BATCHES = (32, 1024)
 AGENTS = (3, 5, 10, 20, 50, 100, 200, 500)
+# Task, copies, whether PIC has it.
+TEAMS = [
+    *((f"cooperative_navigation-n{n}", 2**14 // n if n < 100 else 64, n < 500) for n in (3, 6, 15, 30, 100, 200, 500)),
+    *((f"cooperative_push-n{n}", 2**14 // n, True) for n in (3, 6, 15, 30)),
+]
+TURNS = 3
 REPEATS = 5
 RATES = ["steps/s wall", "steps/s per CPU-s"]
 
 
 def make(task: str, batch: int, device: torch.device, **changes) -> ParticleEnvironment:
     """``batch`` copies of a task as configured, some parameters changed."""
-    resolved = resolution.resolve(config.load(ROOT), task=f"mpe/{task}", algorithm="ippo", tier="quick").config
-    parameters = resolved["environment"]["parameters"] | changes
+    environment, entry = config.load(ROOT).task(f"mpe/{task}")
+    values = {**environment.declared(entry), **entry.parameters}
+    parameters = {name: each.value for name, each in values.items()} | changes
     return ParticleEnvironment(parameters, task=f"mpe/{task}", seeds=[0], copies=batch, device=device)
 
 
 def episode(environment: ParticleEnvironment):
     """A call that plays one episode of random actions, drawn beforehand."""
     shape = (STEPS, environment.rows, environment.spec.agents)
-    actions = torch.randint(0, 5, shape).to(environment.device).unbind()
+    actions = torch.rand(*shape, 5) if environment.continuous else torch.randint(0, 5, shape)
+    actions = actions.to(environment.device).unbind()
 
     def call() -> None:
         for joint in actions:
@@ -103,6 +113,43 @@ def parts(device: torch.device, seconds: float) -> str:
             spent = [1e6 * cost(call, seconds / 4, finish(device)).cpu for call in calls]
             rows.append([task, batch, *spent])
     return table(["task", "batch", "physics", "reward", "observations", "reset (one step in 25)"], rows)
+
+
+def pic_episode(clone: Path, task: str):
+    """Steps of the same task in PIC's own code, one copy, random actions drawn beforehand; without its resets."""
+    kind, _, number = task.partition("-n")
+    name = {"cooperative_navigation": "simple_spread", "cooperative_push": "simple_coop_push"}[kind]
+    environment = pic.environment(clone, f"{name}_n{number}")
+    vectorised = environment.__module__.endswith("vec")
+    actions = torch.rand(STEPS, environment.n, 5).double().numpy()
+
+    def call() -> None:
+        for joint in actions:
+            environment.step(joint.reshape(-1) if vectorised else list(joint))
+
+    return call
+
+
+def teams(device: torch.device, seconds: float, clone: Path | None = None) -> str:
+    """The tasks for large teams, PIC's code in turn with ours; then the cost of a stored state's observations."""
+    rows = []
+    for task, batch, shipped in TEAMS:
+        environment = make(task, batch, device)
+        call = episode(environment)
+        theirs = pic_episode(clone, task) if clone and shipped else None
+        ours, other = [], []
+        for _ in range(TURNS):
+            ours.append(rates(batch, cost(call, seconds / TURNS, finish(device)))[1])
+            if theirs is not None:
+                other.append(rates(1, cost(theirs, seconds / TURNS))[1])
+        states = environment.state
+        seen = cost(lambda e=environment, s=states: e.observe(s), seconds / 2, finish(device)).cpu
+        rate = statistics.median(ours)
+        pics = statistics.median(other) if other else None
+        ratio = [pics, f"{rate / pics:.0f}"] if pics else ["", ""]
+        rows.append([task, batch, rate, *ratio, 1e6 * seen / batch])
+    head = ["task", "batch", "steps/s per CPU-s", "PIC: steps/s per CPU-s", "times", "CPU µs to observe a stored state"]
+    return table(head, rows)
 
 
 def mpe2_episode(batch: int):
@@ -182,7 +229,7 @@ def peers(device: torch.device, seconds: float) -> str:
     return table(["simple_spread_v3 or its like, 5 agents", "batch", *RATES], rows) + note
 
 
-PARTS = {"tasks": tasks, "agents": agents, "parts": parts, "peers": peers}
+PARTS = {"tasks": tasks, "agents": agents, "parts": parts, "teams": teams, "peers": peers}
 
 
 def main() -> None:
@@ -191,6 +238,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--pic", type=Path, metavar="CLONE", help="a checkout of IouJenLiu/PIC, for the part teams")
     options = parser.parse_args()
     unknown = set(options.parts) - PARTS.keys()
     if unknown:
@@ -198,7 +246,8 @@ def main() -> None:
     torch.set_num_threads(1)
     print(machine(), flush=True)
     for name in options.parts or PARTS:
-        print(f"\n### {name}\n\n{PARTS[name](torch.device(options.device), options.seconds)}", flush=True)
+        more = {"clone": options.pic} if name == "teams" else {}
+        print(f"\n### {name}\n\n{PARTS[name](torch.device(options.device), options.seconds, **more)}", flush=True)
     print(f"\n{machine()}")
 
 

@@ -13,21 +13,23 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from reprise.environments.mpe import ParticleEnvironment
-from reprise.experiments import config, resolution
+from reprise.experiments import config
 
 ROOT = Path(__file__).resolve().parents[2]
 FORCES = np.array([[0, 0], [5, 0], [-5, 0], [0, 5], [0, -5]], dtype=float)  # stay, +x, -x, +y, -y
 
 
 @cache
-def _resolved(task: str) -> dict:
-    project = config.load(ROOT)
-    return resolution.resolve(project, task=f"mpe/{task}", algorithm="ippo", tier="quick").config["environment"]
+def project() -> config.Project:
+    """The repository's own configuration."""
+    return config.load(ROOT)
 
 
 def parameters(task: str, **changes) -> dict:
     """The parameters of a task of config/environments/mpe.yaml, some of them changed."""
-    return {**_resolved(task)["parameters"], **changes}
+    environment, entry = project().task(f"mpe/{task}")
+    values = {**environment.declared(entry), **entry.parameters}
+    return {name: each.value for name, each in values.items()} | changes
 
 
 def make(task="simple_spread", seeds=(0,), copies=4, dtype=torch.float32, stream="environment", **changes):

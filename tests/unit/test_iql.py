@@ -1,5 +1,6 @@
 """IQL's loss, recurrence and replay against plain loops and torch's own cells."""
 
+import plain_iql
 import pytest
 import torch
 from learners import ACTIONS, AGENTS, COPIES, STATES, STEPS, make, perturb, rollout
@@ -9,34 +10,13 @@ from reprise.blocks.replay import EpisodeReplay
 from reprise.blocks.streams import BlockUniforms, Streams
 
 
-def single_cell(learner, run, agent):
-    """Run `run`'s agent `agent` as ordinary torch modules: encoder, GRUCell, head."""
-    p = {k: v[run, agent] for k, v in learner.network.parameters.items()}
-    encoder, head = torch.nn.Linear(*p["w0"].shape), torch.nn.Linear(*p["w1"].shape)
-    cell = torch.nn.GRUCell(p["wi"].shape[0], p["wh"].shape[0])
-    with torch.no_grad():
-        for module, w, b in ((encoder, "w0", "b0"), (head, "w1", "b1")):
-            module.weight.copy_(p[w].T)
-            module.bias.copy_(p[b][0])
-        cell.weight_ih.copy_(p["wi"].T)
-        cell.weight_hh.copy_(p["wh"].T)
-        cell.bias_ih.copy_(p["bi"][0])
-        cell.bias_hh.copy_(p["bh"][0])
-    return encoder, cell, head
-
-
 def plain_values(learner, run, agent, observations, actions):
     """Q-values [T + 1, A] of one agent along one episode's T + 1 observations and T actions."""
     if not learner.hyper.recurrent:
         one = {k: v[run : run + 1, agent : agent + 1] for k, v in learner.network.parameters.items()}
         return learner.network(one, torch.eye(STATES)[observations][None, None])[0, 0]
-    encoder, cell, head = single_cell(learner, run, agent)
-    hidden, values = torch.zeros(1, learner.hyper.hidden), []
-    for t, observation in enumerate(observations):
-        last = torch.zeros(ACTIONS) if t == 0 else torch.eye(ACTIONS)[actions[t - 1]]
-        hidden = cell(torch.relu(encoder(torch.cat([torch.eye(STATES)[observation], last])))[None], hidden)
-        values.append(head(hidden)[0])
-    return torch.stack(values)
+    own = {name: value[run, agent] for name, value in learner.network.parameters.items()}
+    return plain_iql.values(own, torch.eye(STATES)[observations], actions)
 
 
 def episode_rollout(runs, seed=0):

@@ -23,7 +23,7 @@ def play(environment, actions):
 def test_spec():
     spec = make().spec
     assert (spec.name, spec.agents, spec.actions, spec.episode_limit) == ("mpe/simple_spread", 5, Discrete(5), 25)
-    assert (spec.observation_size, spec.state_size, spec.one_hot, spec.exact) == (30, 150, False, False)
+    assert (spec.observation_size, spec.state_size, spec.one_hot, spec.exact) == (30, 30, False, False)
     assert spec.return_bounds == (-375.0, 0.0)
     assert make("simple_spread_v3").spec.return_bounds == (float("-inf"), 0.0)
     assert make("simple_spread_v3", continuous=True).spec.actions == Box(5, 0.0, 1.0)
@@ -50,7 +50,10 @@ def test_types_and_auto_reset():
         assert step.truncated.tolist() == [ends] * 3
         assert step.success.isnan().tolist() == [not ends] * 3
         assert step.available_actions is None
-        assert torch.equal(step.state, step.observations.flatten(1))
+        assert torch.equal(step.state, world.state)
+        assert torch.equal(environment.state, step.state)
+        assert torch.equal(step.next_state, step.state) != ends
+        assert torch.equal(environment.observe(step.next_state), step.next_observations)
         assert torch.equal(step.observations, step.next_observations) != ends
         # What is to be acted on belongs to the world as it now stands: at rest where an episode began.
         assert torch.equal(step.observations[..., 2:4], world.positions[:, :5])

@@ -1,5 +1,6 @@
 """Training on MPE: what its config promises, and the recurrent IQL on observations that are vectors."""
 
+import plain_iql
 import pytest
 import torch
 from learners import ACTIONS, AGENTS, COPIES, STATES, STEPS, make, perturb, project, rollout
@@ -53,26 +54,6 @@ def test_a_fraction_is_of_the_scripted_policy_where_no_optimum_is_known():
     assert on({"uniform": -20.0, "scripted": -5.0, "optimum": 0.0}) == pytest.approx(2.0)
 
 
-def plain_values(p, observations, actions):
-    """Q-values [T + 1, A] of one agent's parameters along one episode, by torch's own cells."""
-    encoder, head = torch.nn.Linear(*p["w0"].shape), torch.nn.Linear(*p["w1"].shape)
-    cell = torch.nn.GRUCell(p["wi"].shape[0], p["wh"].shape[0])
-    with torch.no_grad():
-        for module, w, b in ((encoder, "w0", "b0"), (head, "w1", "b1")):
-            module.weight.copy_(p[w].T)
-            module.bias.copy_(p[b][0])
-        cell.weight_ih.copy_(p["wi"].T)
-        cell.weight_hh.copy_(p["wh"].T)
-        cell.bias_ih.copy_(p["bi"][0])
-        cell.bias_hh.copy_(p["bh"][0])
-        hidden, values = torch.zeros(1, p["wh"].shape[0]), []
-        for t, observation in enumerate(observations):
-            last = torch.zeros(ACTIONS) if t == 0 else torch.eye(ACTIONS)[actions[t - 1]]
-            hidden = cell(torch.relu(encoder(torch.cat([observation, last])))[None], hidden)
-            values.append(head(hidden)[0])
-    return torch.stack(values)
-
-
 def test_the_recurrent_loss_is_the_double_q_error_of_each_agents_own_network():
     learner = make(IQL, "iql@rnn", one_hot=False, batch_episodes=2, learner_steps=1, gamma=0.9)
     perturb(learner)
@@ -91,7 +72,7 @@ def test_the_recurrent_loss_is_the_double_q_error_of_each_agents_own_network():
                 row = run * COPIES + episode
                 seen = torch.cat([data.observations[:, row, agent], data.next_observations[-1:, row, agent]])
                 actions = data.actions[:, row, agent]
-                q, q_target = plain_values(online, seen, actions), plain_values(target, seen, actions)
+                q, q_target = (plain_iql.values(p, seen, actions) for p in (online, target))
                 for t in range(STEPS):
                     future = 0.0 if data.terminated[t, row] else 0.9 * q_target[t + 1, q[t + 1].argmax()]
                     error = q[t, actions[t]] - (data.reward[t, row] + future)

@@ -23,8 +23,10 @@ def check(project: Project) -> None:
         raise RepriseError(f"config/environments/{resolution.THEORY}.yaml: this name belongs to the exact studies")
     for name, environment in project.environments.items():
         for task, entry in environment.tasks.items():
-            where = f"config/environments/{name}.yaml: tasks.{task}.parameters"
-            _overrides(entry.parameters, environment.parameters, "parameter", where)
+            where = f"config/environments/{name}.yaml: tasks.{task}"
+            if entry.family is not None:
+                _known("family", [entry.family], environment.families, f"{where}.family")
+            _overrides(entry.parameters, environment.declared(entry), "parameter", f"{where}.parameters")
     for name, spec in project.algorithms.items():
         _algorithm(project, spec, f"config/algorithms/{name}.yaml")
     for name, tier in project.tiers.items():
@@ -32,6 +34,11 @@ def check(project: Project) -> None:
         _known("environment", tier.environments, project.environments, f"{place}: environments")
         for task in tier.tasks:
             project.task(task, f"{place}: tasks")
+        for algorithm, tasks in tier.hyperparameters.items():
+            declared = project.algorithm(algorithm, f"{place}: hyperparameters").hyperparameters
+            for task, layer in tasks.items():
+                project.task(task, f"{place}: hyperparameters.{algorithm}")
+                _overrides(layer, declared, "hyperparameter", f"{place}: hyperparameters.{algorithm}.{task}")
         _known("figure", tier.figures, project.figures(), f"{place}: figures")
     for name, study in project.studies.items():
         for tier, layer in study.tiers.items():
@@ -125,8 +132,14 @@ def _figure(project: Project, tasks: list[str], curves: list[schema.CurveSpec], 
         project.task(task, f"{where}.tasks")
     for curve in curves:
         resolution.target(project, curve.algorithm, f"{where}.curves")
+        for task in curve.tasks or ():
+            project.task(task, f"{where}.curves: {curve.algorithm}: tasks")
         for task in tasks:
-            resolution.capable(project, task, curve.algorithm, f"{where}.curves")
+            if curve.on(task):
+                resolution.capable(project, task, curve.algorithm, f"{where}.curves")
+    for task in tasks:
+        if not any(curve.on(task) for curve in curves):
+            raise RepriseError(f"{where}.curves: none of them is on {task}")
 
 
 def _overrides(layer: schema.Overrides, declared: dict[str, schema.Entry], kind: str, where: str) -> None:

@@ -1,6 +1,7 @@
 """From names to resolved configs: which values a cell trains with, where each comes from, and its hash.
 
-Merge order: hyperparameters < environments < tasks < variant or sweep `set` < variant `environments` < setting `set`.
+Merge order: hyperparameters < environments < tasks < the tier's own < variant or sweep `set` < variant `environments`
+< setting `set`.
 Names: `dpo`, `dpo@variant`, `dpo@setting` (one setting of a sweep) and `dpo@sweep` (all of its settings).
 An exact study is the cell of task `theory/<study>` and algorithm `exact`; its tier overrides its parameters.
 """
@@ -139,13 +140,14 @@ def expand(project: Project, task: str, algorithm: str, tier: str) -> list[Cell]
 
 def capable(project: Project, task: str, algorithm: str, place: str = "") -> None:
     """RepriseError unless ``algorithm`` can act in the action space of ``task``."""
-    environment, _ = project.task(task, place or "config/environments")
+    environment, entry = project.task(task, place or "config/environments")
+    actions = entry.actions or environment.actions
     spec = project.algorithms[target(project, algorithm, place or "config/algorithms").algorithm]
-    if environment.actions not in spec.actions:
-        able = sorted(name for name, each in project.algorithms.items() if environment.actions in each.actions)
+    if actions not in spec.actions:
+        able = sorted(name for name, each in project.algorithms.items() if actions in each.actions)
         raise RepriseError(
             f"{place + ': ' if place else ''}{algorithm} has {' and '.join(spec.actions)} actions only, and {task} is "
-            f"{environment.actions}; algorithms for it: {', '.join(able) or 'none'}"
+            f"{actions}; algorithms for it: {', '.join(able) or 'none'}"
         )
 
 
@@ -197,9 +199,10 @@ def _canonical(project: Project, task: str, found: Target, tier: str) -> Cell:
 def _resolved(project: Project, task: str, found: Target, tier: str) -> Cell:
     environment, entry = project.task(task)
     spec = project.algorithms[found.algorithm]
-    parameters: Merged = {key: (each.value, each.source) for key, each in environment.parameters.items()}
-    _overlay(parameters, entry.parameters, environment.parameters)
-    hyper = _hyperparameters(spec, environment.environment, task, found)
+    declared = environment.declared(entry)
+    parameters: Merged = {key: (each.value, each.source) for key, each in declared.items()}
+    _overlay(parameters, entry.parameters, declared)
+    hyper = _hyperparameters(spec, environment.environment, task, found, project.tier(tier))
     budget = _budget(project, task, tier)
     config = {
         "environment": {
@@ -249,9 +252,10 @@ def _study(project: Project, task: str, algorithm: str, tier: str) -> Cell:
     return replace(cell, hash=digest(config))
 
 
-def _hyperparameters(spec: schema.Algorithm, environment: str, task: str, found: Target) -> Merged:
+def _hyperparameters(spec: schema.Algorithm, environment: str, task: str, found: Target, tier: schema.Tier) -> Merged:
     merged: Merged = {key: (each.value, each.source) for key, each in spec.hyperparameters.items()}
     layers = [spec.environments.get(environment, {}), spec.tasks.get(task, {})]
+    layers.append(tier.hyperparameters.get(found.algorithm, {}).get(task, {}))
     if found.variant:
         variant = spec.variants[found.variant]
         layers += [variant.set, variant.environments.get(environment, {})]

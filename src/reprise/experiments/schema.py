@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from reprise.errors import RepriseError
 from reprise.experiments import kinds, seeds
@@ -61,8 +70,18 @@ Overrides = dict[str, Override]
 
 
 class Task(Strict):
+    """``actions``: where they are of another kind than the environment's others. ``family``: one of its families."""
+
     description: Text
+    family: Name | None = None
     parameters: Overrides = {}
+    actions: Actions | None = None
+
+
+class Family(Strict):
+    """Parameters that only its tasks have; one that the environment has too is declared anew for them."""
+
+    parameters: dict[str, Entry]
 
 
 class Environment(Strict):
@@ -71,7 +90,12 @@ class Environment(Strict):
     module: Text
     actions: Actions
     parameters: dict[str, Entry]
+    families: dict[Name, Family] = {}
     tasks: dict[Name, Task]
+
+    def declared(self, task: Task) -> dict[str, Entry]:
+        """The parameters of ``task``: the environment's, and its family's."""
+        return self.parameters | (self.families[task.family].parameters if task.family else {})
 
 
 class Variant(Strict):
@@ -151,8 +175,11 @@ class BudgetOverride(Strict):
 
 
 class TierFigure(Strict):
+    """``on_request``: trained and drawn when asked for by name, no part of what the tier makes by itself."""
+
     seeds: Seeds | None = None
     stamp: Text | None = None
+    on_request: bool = False
 
 
 class Tier(Strict):
@@ -162,6 +189,7 @@ class Tier(Strict):
     default: Budget | None = None
     environments: dict[str, Budget]
     tasks: dict[str, BudgetOverride] = {}
+    hyperparameters: dict[str, dict[str, Overrides]] = {}  # algorithm: {environment/task: overrides}
     figures: dict[str, TierFigure] = {}
 
     def budget(self, task: str) -> Budget:
@@ -175,10 +203,26 @@ class Tier(Strict):
 
 
 class CurveSpec(Strict):
-    """One algorithm, variant, setting or sweep in a figure. A sweep gives a curve per setting."""
+    """One algorithm, variant, setting or sweep in a figure. A sweep gives a curve per setting.
+
+    ``tasks``: the figure's tasks that it is on, where not on all. ``group``: where curves name groups, a task has a
+    panel for each of its groups, and a curve without a group is in all of them.
+    """
 
     algorithm: str
     label: Text | None = None
+    tasks: Annotated[list[str], Field(min_length=1)] | None = None
+    group: Text | None = None
+
+    def on(self, task: str) -> bool:
+        """Whether the curve belongs on ``task``, one of the figure's tasks."""
+        return self.tasks is None or task in self.tasks
+
+    @model_serializer(mode="wrap")
+    def _terse(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what it leaves out: the digests of figures that need neither stay what they were."""
+        kept = {"algorithm", "label"}
+        return {key: value for key, value in handler(self).items() if key in kept or value is not None}
 
 
 def _unique(values: list) -> list:
@@ -202,11 +246,11 @@ class FigureTier(Strict):
 
 
 class FigureSpec(Strict):
-    """A figure of learning curves or of their finals."""
+    """A figure of learning curves, of their finals, or of what they cost."""
 
     title: Text
     caption: Text
-    kind: Literal["curves", "sensitivity", "games"]
+    kind: Literal["curves", "sensitivity", "games", "parameters", "cost"]
     tasks: Tasks
     curves: Curves
     metric: Literal["expected_return", "return", "success"]

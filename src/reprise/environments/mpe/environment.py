@@ -16,8 +16,6 @@ from reprise.environments.mpe.scenarios import SCENARIOS
 from reprise.environments.protocol import Box, Discrete, Spec, Transition
 from reprise.errors import RepriseError, unknown
 
-# Episode starts drawn at once. Part of what a run's numbers are: changing it changes the version.
-BLOCK = 16
 ACTIONS = 5
 
 
@@ -62,40 +60,48 @@ class ParticleEnvironment:
         self.rows, self.steps = len(seeds) * copies, int(parameters["episode_steps"])
         self.continuous = bool(parameters["continuous"])
         self.scenario = kind(parameters, self.rows, self.device, dtype)
-        size, agents = self.scenario.observe.size, self.scenario.agents
+        size, agents = self.scenario.observation_size, self.scenario.agents
         low, high = self.scenario.reward_bounds
         self.spec = Spec(
             name=task,
             agents=agents,
             observation_size=size,
             one_hot=False,
-            state_size=agents * size,
+            state_size=self.scenario.world.state.shape[1],
             actions=Box(ACTIONS, 0.0, 1.0) if self.continuous else Discrete(ACTIONS),
             episode_limit=self.steps,
             backend="reprise",
             exact=False,
             return_bounds=(self.steps * low, self.steps * high),
+            state_constant=self.scenario.constant,
+            observe=self.scenario.look,
+            varying=self.scenario.varying,
         )
         self.controls = self.scenario.world.dialect.controls().to(self.device, dtype)
         self._false = torch.zeros(self.rows, dtype=torch.bool, device=self.device)
         self._true = torch.ones_like(self._false)
         self._unknown = torch.full((self.rows,), float("nan"), device=self.device)
         numbers = (copies, self.scenario.start_numbers())
-        self._starts = BlockUniforms(Streams(seeds, self.device), stream, numbers, BLOCK)
+        self._starts = BlockUniforms(Streams(seeds, self.device), stream, numbers, self.scenario.start_block)
         self.reset()
 
     def reset(self) -> Tensor:
         """Start an episode in every row; observations [B, N, O]."""
         self._elapsed, self._ended = 0, None
         uniform = self._starts.next().flatten(0, 1).to(self.scenario.world.state.dtype)
-        self.scenario.world.place(self.scenario.start(uniform))
-        self.scenario.begun()
+        self.scenario.begin(uniform)
+        self.state = self.scenario.world.state.clone()
         return self.scenario.observe()
+
+    def observe(self, states: Tensor) -> Tensor:
+        """Observations [.., N, O] of any ``states`` [.., S], those that ``step`` gives in them."""
+        return self.scenario.look(states)
 
     def forces(self, actions: Tensor) -> Tensor:
         """Forces [B, N, 2] of actions: int64 [B, N] in [0, 5), or weights of the five, [B, N, 5] in [0, 1]."""
         if self.continuous:
-            return actions.to(self.controls.dtype).clamp(0.0, 1.0) @ self.controls
+            weights = actions.to(self.controls.dtype).clamp(0.0, 1.0)
+            return (weights[..., 1::2] - weights[..., 2::2]) * self.controls[1, 0]
         return self.controls.index_select(0, actions.flatten()).unflatten(0, (self.rows, self.spec.agents))
 
     def step(self, actions: Tensor) -> Transition:
@@ -105,16 +111,17 @@ class ParticleEnvironment:
         reward = self.scenario.reward()
         observations = reached = self.scenario.observe()
         truncated, success = self._false, self._unknown
+        self.state = ended = self.scenario.world.state.clone()
         self._elapsed += 1
         if self._elapsed == self.steps:
             truncated, success = self._true, self.scenario.success()
-            ended = self.scenario.world.state.clone()
             observations = self.reset()
             self._ended = ended
         return Transition(
             observations=observations,
             next_observations=reached,
-            state=observations.flatten(1),
+            state=self.state,
+            next_state=ended,
             reward=reward,
             terminated=self._false,
             truncated=truncated,
@@ -123,7 +130,7 @@ class ParticleEnvironment:
         )
 
     def snapshot(self) -> dict[str, Tensor]:
-        """State of the world [B, 2M + 2E], elapsed steps and started episodes, int64 []; on the CPU."""
+        """State of the world [B, S], elapsed steps and started episodes, int64 []; on the CPU."""
         return {
             "state": self.scenario.world.state.to("cpu", copy=True),
             "elapsed": torch.tensor(self._elapsed),
@@ -135,6 +142,7 @@ class ParticleEnvironment:
         self._elapsed, self._ended = int(snapshot["elapsed"]), None
         self._starts.counter = int(snapshot["episodes"])
         self._put(snapshot["state"])
+        self.state = self.scenario.world.state.clone()
         return self.scenario.observe()
 
     def _put(self, state: Tensor) -> None:
@@ -150,14 +158,19 @@ class ParticleEnvironment:
             self._put(self._ended)
         entities = world.entities
         kinds = (("agent", entities.agents), ("object", entities.objects), ("landmark", entities.landmarks))
+        roles = [role for role, members in kinds for _ in members]
+        there = scenario.there(row)
+        targets, links = scenario.targets()[row], scenario.links()[row]
+        if scenario.varying:
+            targets, links = targets[: len(there) // 2], links[: len(there) // 2]
         shown = {
             "kind": "particles",
-            "positions": world.positions[row].cpu().numpy().copy(),
-            "sizes": np.array([each.size for each in entities.all]),
-            "roles": [role for role, members in kinds for _ in members],
-            "extent": 1.0,
-            "targets": scenario.targets()[row].cpu().numpy().copy(),
-            "links": scenario.links()[row].cpu().numpy(),
+            "positions": world.positions[row, there].cpu().numpy(),
+            "sizes": np.array([entities.all[i].size for i in there]),
+            "roles": [roles[i] for i in there],
+            "extent": scenario.extent,
+            "targets": targets.cpu().numpy().copy(),
+            "links": links.cpu().numpy(),
         }
         if self._ended is not None:
             self._put(now)

@@ -24,13 +24,11 @@ def episodes(agents: int) -> int:
 
 
 def head_for_targets(scenario: Scenario, controls: Tensor, steps: int) -> Tensor:
-    """Actions [B, N] after which each agent, left alone for ``steps``, would stop nearest to its target.
+    """Actions [B, N] after which each agent, left alone for ``steps``, would stop nearest to its goal.
 
-    Targets are dealt by the cheapest matching as things stand. Greedy: other agents in the way are not seen.
+    Greedy: other agents in the way are not seen.
     """
-    world, rules = scenario.world, scenario.world.dialect
-    chosen = scenario.matching.columns(scenario.target_distances())
-    targets = scenario.targets().gather(1, chosen[..., None].expand(-1, -1, 2))
+    world, rules, targets = scenario.world, scenario.world.dialect, scenario.goals()
     here, velocities = world.positions[:, : world.agents], world.velocities[:, : world.agents]
     if rules.position_first:
         here = here + rules.time_step * velocities

@@ -39,6 +39,9 @@ class Scenario:
 
     least_agents = 1
     reward_bounds = (-math.inf, 0.0)  # of one step
+    extent = 1.0  # half the width of the arena
+    varying = False  # how many agents are present
+    start_block = 16  # starts drawn at once; part of what a run's numbers are: changing it changes the version
 
     def __init__(self, parameters: Mapping[str, Any], rows: int, device: torch.device, dtype: torch.dtype):
         self.parameters, self.agents = parameters, int(parameters["agents"])
@@ -49,6 +52,7 @@ class Scenario:
         dialect = Dialect(**{name: parameters[name] for name in DIALECT})
         self.world = World(entities, dialect, rows, device, dtype)
         self.observe = Observer(self.world, parameters["vision"], parameters["silent_channels"])
+        self.observation_size, self.constant = self.observe.size, 2 * len(entities.landmarks)
         self.matching = Matching(self.agents, device, dtype)
         self._agent_column = self.world.points[:, : self.agents, None]
 
@@ -63,6 +67,19 @@ class Scenario:
     def start(self, uniform: Tensor) -> Tensor:
         """Positions [B, E, 2] at the start of an episode, from numbers in [0, 1), [B, start_numbers]."""
         raise NotImplementedError
+
+    def begin(self, uniform: Tensor) -> None:
+        """Start an episode in every row."""
+        self.world.place(self.start(uniform))
+        self.begun()
+
+    def look(self, states: Tensor) -> Tensor:
+        """Observations [.., N, O] of any ``states`` [.., S], as ``observe`` gives them in the world."""
+        rows = states.reshape(-1, states.shape[-1])
+        other = type(self)(self.parameters, len(rows), states.device, states.dtype)
+        other.world.state.copy_(rows)
+        other.world.refresh()
+        return other.observe().view(*states.shape[:-1], self.agents, self.observation_size)
 
     def reward(self) -> Tensor:
         """The agents' shared reward in the world as it stands: [B]."""
@@ -80,10 +97,19 @@ class Scenario:
         """Distance of each agent (rows) to each target (columns): [B, N, N]."""
         return (self._agent_column - self.target_points()[:, None]).abs()
 
+    def goals(self) -> Tensor:
+        """Where the scripted policy sends each agent, its target in the cheapest matching: [B, N, 2]."""
+        chosen = self.matching.columns(self.target_distances())
+        return self.targets().gather(1, chosen[..., None].expand(-1, -1, 2))
+
     def links(self) -> Tensor:
-        """Pairs (agent, target) whose distances the reward counts, the cheapest matching: int64 [B, N, 2]."""
+        """Pairs (entity, target) whose distances the reward counts, the cheapest matching: int64 [B, N, 2]."""
         columns = self.matching.columns(self.target_distances())
         return torch.stack([torch.arange(self.agents, device=columns.device).expand_as(columns), columns], dim=2)
+
+    def there(self, row: int) -> list[int]:
+        """The entities of a row that are not absent; of agents and landmarks as many, where it varies."""
+        return list(range(self.world.total))
 
     def begun(self) -> None:
         """Called when the world was placed anew: at the start of an episode, or on resume."""
