@@ -8,7 +8,14 @@ import json
 from pathlib import Path
 
 import pytest
-from play import Play
+from play import Play, project
+from reach import ReachPlay
+
+from reprise.algorithms.dpo import DPO
+from reprise.algorithms.happo import HAPPO
+from reprise.algorithms.hatrpo import HATRPO
+from reprise.algorithms.ippo import IPPO
+from reprise.algorithms.mappo import MAPPO
 
 GOLDEN = Path(__file__).with_name("golden.json")
 # Relative tolerance: other processors round differently, and the released code's root of each sample's KL, with 1e-12
@@ -27,7 +34,27 @@ CELLS = {
     "mpe/circle_control-n4 dpo@code_shuffled": 5e-2,
     "mpe/circle_control-n4 ippo": 1e-2,
     "mpe/circle_control-n4 iql": 1e-2,
+    # Weights as actions.
+    "mpe/cooperative_navigation-n3 maddpg": 1e-2,
+    "mpe/cooperative_navigation-n3 maddpg@mf_a": 1e-2,
+    "mpe/cooperative_navigation-n3 maddpg@pic": 1e-2,
+    "mpe/cooperative_navigation-n3 mfppo": 1e-2,
+    "happo": 1e-2,
+    "happo@code": 5e-2,
+    "hatrpo": 1e-2,
+    "hatrpo@code": 5e-2,
+    "mappo": 1e-2,
+    "mappo@separate": 1e-2,
+    # Vectors for actions, on the test's own task.
+    "reach dpo": 1e-2,
+    "reach ippo": 1e-2,
+    "reach happo": 1e-2,
+    "reach hatrpo": 1e-2,
+    "reach mappo@own_critic": 1e-2,
 }
+REACH = {"dpo": DPO, "ippo": IPPO, "happo": HAPPO, "hatrpo": HATRPO, "mappo": MAPPO}
+TEAM = {"critic_parameters": 0, "width": 16, "actor_width": 16}
+WEIGHTS = {"maddpg": TEAM | {"batch": 64, "lr_decay": False}, "mfppo": TEAM | {"copies": 4}}
 TINY = "stochastic_game/s5n2a3"  # the task of a name without one
 
 
@@ -35,11 +62,18 @@ def measure(name: str, cache: Path) -> dict:
     """Versions, and what three updates give two runs of ``name``, "task algorithm" or an algorithm on the tiny game."""
     task, _, algorithm = name.rpartition(" ")
     small = {"batch_episodes": 2} if algorithm.startswith("iql") else {}
-    play = Play(task or TINY, algorithm, [0, 1], cache, hidden=16, **small)
-    metrics = [play.update() for _ in range(3)][-1]
-    config = play.cell.config
+    small = {"rollout_length": 40} if algorithm.startswith(("ha", "mappo")) else small
+    if task == "reach":
+        play = ReachPlay(REACH[algorithm.partition("@")[0]], algorithm, [0, 1], hidden=16)
+        metrics = play.train(3 * play.steps_per_update)
+        versions = [project().algorithms[algorithm.partition("@")[0]].version]
+    else:
+        small = WEIGHTS.get(algorithm.partition("@")[0], {"hidden": 16} | small)
+        play = Play(task or TINY, algorithm, [0, 1], cache, **small)
+        metrics = [play.update() for _ in range(3)][-1]
+        versions = [play.cell.config[part]["version"] for part in ("algorithm", "environment")]
     return {
-        "versions": [config["algorithm"]["version"], config["environment"]["version"]],
+        "versions": versions,
         "metrics": {k: [float(x) for x in v] for k, v in sorted(metrics.items())},
         "parameters": {k: float(p.abs().sum()) for k, p in sorted(play.algorithm.policy_state().items())},
     }

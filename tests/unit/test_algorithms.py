@@ -19,17 +19,18 @@ WHOLE = slice(None)
 def test_kl_and_entropy_are_torchs():
     old, new = (torch.randn(5, 4).log_softmax(-1) for _ in range(2))
     expected = kl_divergence(Categorical(logits=old), Categorical(logits=new))
-    torch.testing.assert_close(distributions.kl(old, new), expected)
-    torch.testing.assert_close(distributions.entropy(old), Categorical(logits=old).entropy())
+    torch.testing.assert_close(distributions.Categorical(old).kl(distributions.Categorical(new)), expected)
+    torch.testing.assert_close(distributions.Categorical(old).entropy(), Categorical(logits=old).entropy())
 
 
 def test_samples_follow_the_probabilities_and_stay_in_the_support():
     probabilities = torch.tensor([0.0, 0.3, 0.0, 0.7, 0.0])
     uniform = (torch.arange(10000) + 0.5) / 10000
-    actions = distributions.sample(probabilities.expand(10000, -1), uniform)
+    logits = probabilities.log()
+    actions = distributions.Categorical(logits.expand(10000, -1)).sample(uniform)
     counts = torch.bincount(actions, minlength=5)
     assert counts.tolist() == [0, 3000, 0, 7000, 0]
-    edge = distributions.sample(probabilities.expand(2, -1), torch.tensor([0.0, 1 - 2**-24]))
+    edge = distributions.Categorical(logits.expand(2, -1)).sample(torch.tensor([0.0, 1 - 2**-24]))
     assert edge.tolist() == [1, 3]
 
 
@@ -79,13 +80,18 @@ def test_prepare_computes_each_agents_advantages_from_its_own_samples(one_hot):
         torch.testing.assert_close(batch.weights, shares)
 
 
+def new_policy(learner, batch):
+    """The policies of the learner's actors now."""
+    return learner.actor.policy(learner.actor.parameters, batch.inputs, batch.available)
+
+
 def plain_terms(learner, batch, log, run, agent):
     """(L_i, D_i, mean root of D, mean entropy) of one agent by a loop over its samples, equations 6 and 19."""
     surrogate = divergence = root = entropy = 0.0
     count = batch.actions.shape[-1]
     for m in range(count):
         point = m if batch.rows is None else int(batch.rows[run, agent, m])
-        new, old = Categorical(logits=log[run, agent, point]), Categorical(logits=batch.old_log[run, agent, point])
+        new, old = Categorical(logits=log[run, agent, point]), Categorical(logits=batch.old.log[run, agent, point])
         action = batch.actions[run, agent, m]
         ratio = (new.log_prob(action) - old.log_prob(action)).exp()
         surrogate += ratio * batch.advantages[run, agent, m] / count
@@ -104,8 +110,8 @@ def test_dpo_loss_is_equation_19(variant, one_hot):
     batch = learner.prepare(rollout(2, one_hot=one_hot))
     perturb(learner)
     learner.beta_1 *= torch.tensor([[1.0, 2.0, 3.0], [0.5, 4.0, 1.0]])
-    log = learner.log_policy(learner.actor.parameters, batch.inputs, batch.available)
-    loss = learner.policy_loss(log, batch, WHOLE)
+    policy = new_policy(learner, batch)
+    loss, log = learner.policy_loss(policy, batch, WHOLE), policy.log
     paper = variant != "dpo@code"
     for run in range(2):
         terms = [plain_terms(learner, batch, log, run, agent) for agent in range(AGENTS)]
@@ -126,8 +132,8 @@ def test_dpo_loss_is_equation_19(variant, one_hot):
 def test_the_root_has_a_finite_gradient_where_every_update_starts():
     learner = make(DPO, "dpo")
     batch = learner.prepare(rollout(2))
-    leaf = batch.old_log.clone().requires_grad_()
-    kl, root = learner.penalties(leaf.log_softmax(-1), batch)
+    leaf = batch.old.log.clone().requires_grad_()
+    kl, root = learner.penalties(distributions.Categorical(leaf), batch)
     assert float(kl.detach().abs().max()) < 1e-6
     (gradient,) = torch.autograd.grad(root.sum(), leaf)
     assert torch.isfinite(gradient).all()
@@ -155,8 +161,8 @@ def test_coefficients_see_the_divergence_that_the_variant_says(variant):
         perturb(learner)
         before = {k: p.clone() for k, p in learner.actor.parameters.items()}
         metrics = learner.update(data)
-        old, new = (learner.log_policy(p, None, None) for p in (before, learner.actor.parameters))
-        kl = distributions.kl(old, new).gather(2, by_agent(data.observations, 2)).mean(-1)
+        old, new = (learner.actor.policy(p, None) for p in (before, learner.actor.parameters))
+        kl = old.kl(new).gather(2, by_agent(data.observations, 2)).mean(-1)
         torch.testing.assert_close(metrics["kl"], kl.mean(1), rtol=1e-3, atol=1e-7)
         return learner, kl
 
@@ -180,8 +186,8 @@ def test_ippo_loss_is_the_clipped_objective(variant):
     learner = make(IPPO, variant, settings=settings)
     batch = learner.prepare(rollout(2))
     perturb(learner)
-    log = learner.log_policy(learner.actor.parameters, None, None)
-    loss = learner.policy_loss(log, batch, WHOLE)
+    policy = new_policy(learner, batch)
+    loss, log = learner.policy_loss(policy, batch, WHOLE), policy.log
     for run in range(2):
         clip = settings[run]["clip"]
         for agent in range(AGENTS):
@@ -190,12 +196,12 @@ def test_ippo_loss_is_the_clipped_objective(variant):
                 chosen = []
                 for other in range(AGENTS):
                     state, action = batch.rows[run, other, m], batch.actions[run, other, m]
-                    change = log[run, other, state, action] - batch.old_log[run, other, state, action]
+                    change = log[run, other, state, action] - batch.old.log[run, other, state, action]
                     chosen.append(math.exp(float(change)))
                 ratio = chosen[agent] if variant == "ippo" else math.prod(chosen)
                 advantage = float(batch.advantages[run, agent, m])
                 total += min(ratio * advantage, min(max(ratio, 1 - clip), 1 + clip) * advantage)
-            entropy = distributions.entropy(log[run, agent])[batch.rows[run, agent]].mean()
+            entropy = policy.entropy()[run, agent][batch.rows[run, agent]].mean()
             expected = -(total / batch.actions.shape[-1] + settings[run]["entropy"] * float(entropy))
             assert float(loss[run, agent]) == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
@@ -204,8 +210,9 @@ def test_the_joint_ratio_sends_no_gradient_to_other_agents():
     learner = make(IPPO, "ippo@joint_ratio")
     batch = learner.prepare(rollout(2))
     perturb(learner)
-    log = learner.log_policy(learner.actor.parameters, None, None).requires_grad_()
-    (gradient,) = torch.autograd.grad(learner.policy_loss(log, batch, WHOLE)[:, 0].sum(), log)
+    logits = new_policy(learner, batch).logits.requires_grad_()
+    loss = learner.policy_loss(distributions.Categorical(logits), batch, WHOLE)
+    (gradient,) = torch.autograd.grad(loss[:, 0].sum(), logits)
     assert float(gradient[:, 0].abs().max()) > 0
     assert float(gradient[:, 1:].abs().max()) == 0
 
@@ -224,11 +231,11 @@ def test_shuffling_mixes_whole_rows_between_agents(one_hot):
             (a, m), (b, n) = divmod(place, STEPS * COPIES), divmod(source, STEPS * COPIES)
             for name in ("actions", "advantages", "returns", "values", "old_log_prob"):
                 assert getattr(mixed, name)[run, a, m] == getattr(batch, name)[run, b, n]
-            old = batch.at_samples(batch.old_log)
-            assert torch.equal(mixed.old_log[run, a, m], old[run, b, n])
+            old = batch.at_samples(batch.old.log)
+            assert torch.equal(mixed.old.log[run, a, m], old[run, b, n])
             if not one_hot:
                 assert torch.equal(mixed.inputs[run, a, m], batch.inputs[run, b, n])
-    ratio = (mixed.at_actions(batch.old_log) if one_hot else mixed.old_log_prob * 0) - mixed.old_log_prob
+    ratio = (mixed.at_actions(batch.old) if one_hot else mixed.old_log_prob * 0) - mixed.old_log_prob
     assert float(ratio.abs().max()) > 0.1, "before any step the importance ratio of a shuffled row is not 1"
 
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import torch
 
-from reprise.blocks import distributions
 from reprise.blocks.actor_critic import Batch, IndependentActorCritic
+from reprise.blocks.distributions import Policy
 
 
 class DPO(IndependentActorCritic):
@@ -33,21 +33,21 @@ class DPO(IndependentActorCritic):
         self.last_kl = torch.zeros_like(self.beta_1)
         self.last_root = torch.zeros_like(self.beta_1)
 
-    def policy_loss(self, log: torch.Tensor, batch: Batch, runs: slice) -> torch.Tensor:
+    def policy_loss(self, policy: Policy, batch: Batch, runs: slice) -> torch.Tensor:
         """Minus the objective of equation 19, [R', N]."""
-        ratio = (batch.at_actions(log) - batch.old_log_prob).exp()
+        ratio = (batch.at_actions(policy) - batch.old_log_prob).exp()
         surrogate = (ratio * batch.advantages).mean(-1)  # L_i, eq. 6
-        kl, root = self.penalties(log, batch)
+        kl, root = self.penalties(policy, batch)
         with torch.no_grad():
             self.last_kl[runs], self.last_root[runs] = kl, root
-        bonus = self.hyper.per_run("entropy")[runs] * self.entropy_bonus(log, batch)
+        bonus = self.hyper.per_run("entropy")[runs] * self.entropy_bonus(policy, batch)
         penalty = self.beta_1[runs] * root + self.beta_2[runs] * kl
         # The entropy bonus is no part of eq. 19; where one is set it is scaled as the policy term is.
         return -(self.policy_weight * (surrogate + bonus) - penalty)
 
-    def penalties(self, log: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def penalties(self, policy: Policy, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """D_i and sqrt(D_i), each [R', N]. The gradient of the root is finite at D = 0 because of ``sqrt_eps``."""
-        divergence = distributions.kl(batch.old_log, batch.at_points(log))
+        divergence = batch.old.kl(batch.at_points(policy))
         kl = batch.mean(divergence)
         if self.hyper.sqrt_of == "mean":
             root = (kl.clamp(min=0.0) + self.hyper.sqrt_eps).sqrt()
@@ -57,11 +57,11 @@ class DPO(IndependentActorCritic):
             kl, root = (x.mean(1, keepdim=True).expand_as(x) for x in (kl, root))
         return kl, root
 
-    def after_epochs(self, log: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+    def after_epochs(self, policy: Policy, batch: Batch) -> dict[str, torch.Tensor]:
         """Equation 20, after the update."""
         kl, root = self.last_kl, self.last_root
         if self.hyper.coefficient_kl == "whole_batch":
-            kl, root = self.penalties(log, batch)
+            kl, root = self.penalties(policy, batch)
         target = self.hyper.per_run("d_target")
         self.beta_2 = self.adapt(self.beta_2, kl, target)
         if self.hyper.coefficient_rule == "separate":  # the released code: the root against the root of the target

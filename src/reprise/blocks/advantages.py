@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from reprise.blocks.rollout import Rollout, by_run
+
 
 def gae(
     reward: torch.Tensor,
@@ -28,6 +30,36 @@ def gae(
         running = delta[t] + decay[t] * running
         advantage[t] = running
     return advantage
+
+
+def of_rollout(
+    rollout: Rollout,
+    values: torch.Tensor,
+    next_values: torch.Tensor,
+    gamma: torch.Tensor,
+    lam: torch.Tensor,
+    bootstrap_at_limit: bool,
+) -> torch.Tensor:
+    """Advantages [R, V, T*C] of V critics per run from their values and those of what each step led to, same shape.
+
+    gamma, lam: [R, 1]. Without ``bootstrap_at_limit`` a time limit is an end of the world.
+    """
+    runs, copies = len(values), rollout.reward.shape[1] // len(values)
+
+    def by_time(x):  # [R, V, T*C] -> [T, R, V, C]
+        return x.unflatten(2, (-1, copies)).permute(2, 0, 1, 3)
+
+    def shared(x):  # [T, R*C] -> [T, R, 1, C]
+        return by_run(x, runs).transpose(0, 1).unsqueeze(2)
+
+    terminated, truncated = shared(rollout.terminated), shared(rollout.truncated)
+    if not bootstrap_at_limit:
+        terminated, truncated = terminated | truncated, torch.zeros_like(truncated)
+    result = gae(
+        shared(rollout.reward), by_time(values), by_time(next_values), terminated, truncated,
+        gamma.unsqueeze(-1), lam.unsqueeze(-1),
+    )  # fmt: skip
+    return result.permute(1, 2, 0, 3).flatten(2)
 
 
 def normalise(advantages: torch.Tensor, dims: tuple[int, ...], eps: float) -> torch.Tensor:

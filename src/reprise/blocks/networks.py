@@ -80,21 +80,26 @@ class StackedMLP:
     __call__ = forward
 
     def loss_and_gradients(
-        self, parameters: dict[str, torch.Tensor], inputs: torch.Tensor | None, loss_of: LossOfOutput
+        self,
+        parameters: dict[str, torch.Tensor],
+        inputs: torch.Tensor | None,
+        loss_of: LossOfOutput,
+        leaves: dict[str, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss [R', N] at the networks' outputs and its gradient in ``parameters``, network by network.
 
         ``loss_of`` maps outputs [R', N, D, out] to losses [R', N] and is differentiated by autograd; the layers are
         differentiated here, into buffers that are used again (the gradients hold until the next call): at these
-        sizes autograd's fresh memory costs as much as the matrix products.
+        sizes autograd's fresh memory costs as much as the matrix products. ``leaves`` are parameters that are no
+        layer's and that ``loss_of`` reads itself; autograd differentiates them.
         """
-        with torch.no_grad():
-            layers, output = self._forward_into_buffers(parameters, inputs)
+        leaves = leaves or {}
+        layers, output = self.linearise(parameters, inputs)
         output = output.detach().requires_grad_()
         loss = loss_of(output)
-        (gradient,) = torch.autograd.grad(loss.sum(), output)
-        with torch.no_grad():
-            return loss.detach(), self._backward_into_buffers(parameters, layers, gradient)
+        gradient, *others = torch.autograd.grad(loss.sum(), [output, *leaves.values()])
+        gradients = self.pull_back(parameters, layers, gradient) | dict(zip(leaves, others, strict=True))
+        return loss.detach(), gradients
 
     def _buffer(self, key: str, like: torch.Tensor, shape: torch.Size | tuple[int, ...]) -> torch.Tensor:
         held = self._buffers.get(key)
@@ -102,7 +107,9 @@ class StackedMLP:
             held = self._buffers[key] = torch.empty(shape, dtype=like.dtype, device=like.device)
         return held
 
-    def _forward_into_buffers(self, parameters, inputs) -> tuple[list[_Layer], torch.Tensor]:
+    @torch.no_grad()
+    def linearise(self, parameters, inputs) -> tuple[list[_Layer], torch.Tensor]:
+        """The outputs and what ``pull_back`` and ``push_forward`` need: buffers that the next call overwrites."""
         hidden, layers, last = inputs, [], len(self.sizes) - 2
         for i in range(last + 1):
             w, b = parameters[f"w{i}"], parameters[f"b{i}"]
@@ -129,7 +136,9 @@ class StackedMLP:
         torch.addcmul(parameters[f"c{i}"], normal, parameters[f"g{i}"], out=fed)
         return _Layer(hidden, fed, normal, mean, scale)
 
-    def _backward_into_buffers(self, parameters, layers: list[_Layer], gradient) -> dict[str, torch.Tensor]:
+    @torch.no_grad()
+    def pull_back(self, parameters, layers: list[_Layer], gradient) -> dict[str, torch.Tensor]:
+        """The gradient of a function in the layers' parameters, from that in the outputs [R', N, D, out] (J' u)."""
         gradients = {}
         for i in range(len(layers) - 1, -1, -1):
             w, layer = parameters[f"w{i}"], layers[i]
@@ -154,7 +163,34 @@ class StackedMLP:
                     None, None, [True, False, False],
                 )  # fmt: skip
             gradient = torch.ops.aten.threshold_backward.grad_input(down, layer.hidden, 0, grad_input=down)
-        return {k: gradients[k] for k in parameters}
+        return {k: gradients[k] for k in parameters if k in gradients}
+
+    @torch.no_grad()
+    def push_forward(self, parameters, layers: list[_Layer], direction: dict[str, torch.Tensor]) -> torch.Tensor:
+        """How the outputs [R', N, D, out] change per step along ``direction`` in the parameters (J v)."""
+        moved = None
+        for i, layer in enumerate(layers):
+            w, dw, db = parameters[f"w{i}"], direction[f"w{i}"], direction[f"b{i}"]
+            if moved is not None:
+                moved = torch.ops.aten.threshold_backward(moved, layer.hidden, 0)  # the derivative of the ReLU below
+            if layer.normal is not None:
+                moved = self._push_through_norm(i, parameters, layer, direction, moved)
+            if layer.fed is None:  # one-hot inputs in order
+                moved = dw + db
+                continue
+            change = _affine(layer.fed, dw, db)
+            if moved is not None:
+                change.flatten(0, 1).baddbmm_(moved.flatten(0, 1), w.flatten(0, 1))
+            moved = change
+        return moved
+
+    def _push_through_norm(self, i: int, parameters, layer: _Layer, direction, moved) -> torch.Tensor:
+        change = torch.addcmul(direction[f"c{i}"], layer.normal, direction[f"g{i}"])
+        if moved is None:
+            return change
+        along = (moved * layer.normal).mean(-1, keepdim=True)
+        centred = moved - moved.mean(-1, keepdim=True) - along * layer.normal
+        return change.addcmul_(centred * layer.scale, parameters[f"g{i}"])
 
 
 class _Layer(NamedTuple):

@@ -75,7 +75,17 @@ class BlockUniforms:
         """The next step's numbers: float32 [R, *shape]."""
         number, offset = divmod(self.counter, self.block)
         if number != self._held:
-            drawn = self.streams.uniform(self.name, number, (self.block, *self.shape))
+            drawn = self._draw(number, (self.block, *self.shape))
             self._numbers, self._held = drawn.transpose(0, 1).contiguous(), number
         self.counter += 1
         return self._numbers[offset]
+
+    def _draw(self, number: int, shape: tuple[int, ...]) -> torch.Tensor:
+        return self.streams.uniform(self.name, number, shape)
+
+
+class BlockNormals(BlockUniforms):
+    """Standard normal numbers in the same way."""
+
+    def _draw(self, number: int, shape: tuple[int, ...]) -> torch.Tensor:
+        return self.streams.normal(self.name, number, shape)

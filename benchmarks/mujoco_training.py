@@ -1,0 +1,132 @@
+"""Speed of the policy updates at the shapes of multi-agent MuJoCo's HalfCheetah 3x2, as markdown.
+
+    python benchmarks/mujoco_training.py [--seconds 4] [PART ...]
+
+Parts: ``update`` (DPO, IPPO, HAPPO, HATRPO, MAPPO on random data: three agents, observations of 20 numbers, states of
+17, two joints per agent, networks in-128-128-out, 4,000 steps per update), ``chunks`` (runs that learn together on a
+processor), ``profile`` (operator by operator). One thread; the environment is not in here.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from measure import ROOT, cost, machine, table
+
+from reprise.blocks import joint_actor_critic
+from reprise.blocks.rollout import Rollout
+from reprise.environments.protocol import Box, Spec
+from reprise.experiments import config, evaluation, resolution
+
+TASK, DEVICE = "mamujoco/HalfCheetah-3x2", torch.device("cpu")
+AGENTS, OBSERVATION, STATE, JOINTS = 3, 20, 17, 2
+SPEC = Spec(
+    name=TASK, agents=AGENTS, observation_size=OBSERVATION, one_hot=False, state_size=STATE,
+    actions=Box(JOINTS, -1.0, 1.0), episode_limit=1000, backend="random numbers", exact=False,
+    return_bounds=(-1e4, 1e4),
+)  # fmt: skip
+# Networks in-128-128-out without LayerNorm, as goals of speed are stated for; epochs as the papers have them.
+PLAIN = {"hidden": 128, "hidden_layers": 2, "layer_norm": False}
+CASES = {
+    "dpo": {"epochs": 15},
+    "ippo": {"epochs": 15},
+    "happo": {"epochs": 5, "critic_epochs": 5},
+    "mappo": {"epochs": 5, "critic_epochs": 5},
+    "hatrpo": {"critic_epochs": 5},
+}
+
+
+def make(algorithm: str, runs: int, copies: int, **changes):
+    """The algorithm for ``runs`` runs at the shapes above; only keys that it declares are changed."""
+    cell = resolution.resolve(config.load(ROOT), TASK, algorithm, "quick").config
+    values = cell["algorithm"]["hyperparameters"]
+    values = values | {k: v for k, v in ({"copies": copies} | changes).items() if k in values}
+    settings = cell | {"algorithm": cell["algorithm"] | {"hyperparameters": values}}
+    return evaluation.make_algorithm([settings] * runs, SPEC, list(range(runs)), copies, DEVICE)
+
+
+def rollout(algorithm, steps: int) -> Rollout:
+    """``steps`` steps of random numbers per copy, with the algorithm's own actions."""
+    rows = algorithm.runs * algorithm.copies
+    seen = torch.randn(steps + 1, rows, AGENTS, OBSERVATION)
+    states = torch.randn(steps + 1, rows, STATE)
+    actions = torch.stack([algorithm.act(seen[t], None, None)[0] for t in range(steps)])
+    truncated = torch.zeros(steps, rows, dtype=torch.bool)
+    truncated[-1] = True
+    reward = actions.mean((2, 3)) + torch.randn(steps, rows)
+    return Rollout(
+        seen[:-1], actions, reward, torch.zeros_like(truncated), truncated, seen[1:], None, {}, states[:-1], states[1:]
+    )
+
+
+def measure(algorithm: str, runs: int, copies: int, steps: int, seconds: float, **changes) -> list[float]:
+    """Env steps per CPU second, summed over runs, of the update and of acting."""
+    made = make(algorithm, runs, copies, **changes)
+    held = rollout(made, steps)
+    update = cost(lambda: made.update(held), seconds)
+    seen = held.observations[0]
+    acting = cost(lambda: made.act(seen, None, None), seconds / 4)
+    return [runs * copies * steps / update.cpu, runs * copies / acting.cpu]
+
+
+def updates(seconds: float) -> str:
+    """Every algorithm, one run, in both shapes of a batch of 4,000 steps; then with its own networks."""
+    rows = []
+    for algorithm, changes in CASES.items():
+        for copies, steps in ((4, 1000), (20, 200)):
+            rows.append(
+                [algorithm, "128-128", copies, *measure(algorithm, 1, copies, steps, seconds, **PLAIN, **changes)]
+            )
+        rows.append([algorithm, "configured", 20, *measure(algorithm, 1, 20, 200, seconds)])
+    return table(["algorithm", "networks", "copies", "update: steps/CPU-s", "acting: steps/CPU-s"], rows)
+
+
+def chunks(seconds: float) -> str:
+    """Five runs of HAPPO in chunks of various sizes: which CPU_SAMPLES is best?"""
+    rows, standard = [], joint_actor_critic.CPU_SAMPLES
+    for size in (4_000, 8_000, 20_000):
+        joint_actor_critic.CPU_SAMPLES = size
+        rows.append([size // 4_000, measure("happo", 5, 20, 200, seconds, **PLAIN, **CASES["happo"])[0]])
+    joint_actor_critic.CPU_SAMPLES = standard
+    return table(["runs per chunk", "update: steps/CPU-s"], rows)
+
+
+def profile(_seconds: float) -> str:
+    """Where the updates spend their time."""
+    parts = []
+    for algorithm, changes in CASES.items():
+        made = make(algorithm, 1, 20, **PLAIN, **changes)
+        held = rollout(made, 200)
+        made.update(held)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+            made.update(held)
+        events = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
+        total = sum(event.self_cpu_time_total for event in events)
+        rows = [[e.key[:60], e.count, f"{100 * e.self_cpu_time_total / total:.1f} %"] for e in events[:10]]
+        parts.append(table([f"{algorithm}: operator", "calls per update", "share"], rows))
+    return "\n\n".join(parts)
+
+
+PARTS = {"update": updates, "chunks": chunks, "profile": profile}
+
+
+def main() -> None:
+    """Measure the parts asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of one measurement")
+    options = parser.parse_args()
+    unknown = set(options.parts) - PARTS.keys()
+    if unknown:
+        parser.error(f"unknown part {', '.join(sorted(unknown))}; parts: {', '.join(PARTS)}")
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    print(machine(), flush=True)
+    for name in options.parts or PARTS:
+        print(f"\n### {name}\n\n{PARTS[name](options.seconds)}", flush=True)
+    print(f"\n{machine()}")
+
+
+if __name__ == "__main__":
+    main()
