@@ -381,3 +381,52 @@ def test_an_undecidable_part_is_inconclusive():
 )
 def test_a_headline_claim_needs_every_protocol(found, overall):
     assert verdicts.over_protocols(found) == overall
+
+
+def test_an_ordering_of_areas_is_judged_on_areas(root):
+    project = load(root, claim(extra="metric: auc,"))
+    areas = [dict(zip(map(str, SEEDS), values, strict=True)) for values in (LOW, HIGH)]
+    content = write(project, {"alpha": HIGH, "beta": LOW})
+    for panel in content["panels"]:
+        for each, auc in zip(panel["curves"], areas, strict=True):
+            each["auc"] = auc
+    (project.root / "results/quick/statistics/demo/fig01.json").write_text(json.dumps(content))
+    found = judged(project)
+    assert (found["verdict"], found["direction"]) == ("NOT_REPRODUCED", "against the claim")
+    assert "(areas under the curve)" in found["sentence"]
+    assert found["parts"][0]["beside"]["difference of finals"]["value"] > 0
+
+
+def test_one_to_one_compares_pairs_only(root):
+    names = ["alpha@target0.1", "alpha@target0.2", "alpha@target1"]
+    finals = dict(zip(names, ([50, 51, 52], [30, 31, 32], [10, 11, 12]), strict=True))
+    pairs = "more: ['alpha@target0.1', 'alpha@target0.2'], less: ['alpha@target0.2', 'alpha@target1']"
+    project = load(root, claim(reading=f"one_to_one: true, {pairs}", figure="demo/fig02"))
+    write(project, finals, figure="demo/fig02", tasks=TASKS[:1])
+    found = judged(project)
+    assert found["verdict"] == "REPRODUCED"
+    assert [part["compared"].split()[0] for part in found["parts"]] == names[:2]
+    with pytest.raises(RepriseError, match="one_to_one: 'more' and 'less' must be equally long"):
+        ledger.load(load(root, claim(reading="one_to_one: true, more: [alpha], less: [beta, alpha]")))
+
+
+@pytest.mark.parametrize(("second", "verdict"), [(1099, "REPRODUCED"), (1101, "NOT_REPRODUCED")])
+def test_sizes_are_the_largest_over_the_smallest(root, second, verdict):
+    margin = "margin: {value: 0.1, unit: ratio, reason: r},"
+    project = load(root, claim(kind="sizes", extra=margin, reading="curves: [alpha, beta]"))
+    content = write(project, {"alpha": HIGH, "beta": LOW})
+    for each, size in zip(content["coverage"]["curves"], [1000, second] * 2, strict=True):
+        each["described"] = {"critic_parameters": size}
+    path = project.root / "results/quick/statistics/demo/fig01.json"
+    path.write_text(json.dumps(content))
+    found = judged(project)
+    assert found["verdict"] == verdict
+    assert f"beta {second:,}" in found["sentence"]
+    del content["coverage"]["curves"][0]["described"]
+    path.write_text(json.dumps(content))
+    assert judged(project)["verdict"] == "INVALID"
+
+
+def test_an_ordering_of_something_else_is_refused(root):
+    with pytest.raises(RepriseError, match="compares the metric 'final' or 'auc', not 'kl'"):
+        ledger.load(load(root, claim(extra="metric: kl,")))

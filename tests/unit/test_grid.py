@@ -203,3 +203,74 @@ def test_a_sweeps_name_means_its_own_cohort_and_not_the_cell_that_one_setting_eq
     assert "delta1.5_omega2" not in [cell.setting for cell in sweep.cells]
     (setting,) = grid.cohort(project, "smoke", task, "dpo@delta1.5_omega2", seeds)
     assert setting.name == "dpo"
+
+
+def test_a_figure_made_on_request_stands_beside_the_others(root):
+    config_tree.edit(root, "tiers/quick.yaml", "{seeds: 1-4, stamp: fewer seeds}", "{seeds: 1-4, on_request: true}")
+    made = grid.build(config.load(root), "quick")
+    assert set(made.figures) - set(made.standing) == {"demo/fig02"}
+    assert made.cohorts_of("demo/fig02")
+    assert grid.build(config.load(root), "smoke").standing == list(made.figures)
+
+
+def test_a_curve_may_be_on_some_tasks_and_in_a_group(root):
+    old = "{algorithm: beta}"
+    config_tree.edit(root, "papers/demo.yaml", old, "{algorithm: beta, tasks: [grid_world/large], group: plain}")
+    small, large = grid.build(config.load(root), "quick").figures["demo/fig01"].panels
+    assert [(curve.name, curve.group) for curve in small.curves] == [("alpha", None), ("beta@kl", None)]
+    assert [(curve.name, curve.group) for curve in large.curves][1] == ("beta", "plain")
+
+
+def test_a_tier_departs_from_an_algorithm_on_a_task(root):
+    layer = "hyperparameters:\n  alpha: {grid_world/small: {epochs: {value: 2, source: short}}}\nfigures:"
+    config_tree.edit(root, "tiers/quick.yaml", "figures:", layer)
+    project = config.load(root)
+    cells = {
+        (tier, task): config.resolve(project, task, "alpha", tier)
+        for tier in ("smoke", "quick")
+        for task in (SMALL, LARGE)
+    }
+    epochs = {key: cell.config["algorithm"]["hyperparameters"]["epochs"] for key, cell in cells.items()}
+    assert epochs == {("smoke", SMALL): 15, ("smoke", LARGE): 15, ("quick", SMALL): 2, ("quick", LARGE): 15}
+    assert cells["quick", SMALL].provenance["hyperparameters"]["epochs"] == "short"
+    # What a variant sets is the variant: a tier does not take it away.
+    config_tree.edit(
+        root,
+        "algorithms/alpha.yaml",
+        "set: {root: {value: false, source: ours}}",
+        "set: {epochs: {value: 3, source: ours}}",
+    )
+    cell = config.resolve(config.load(root), SMALL, "alpha@no_root", "quick")
+    assert cell.config["algorithm"]["hyperparameters"]["epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("alhpa: {grid_world/small: {epochs: {value: 2, source: s}}}", "unknown algorithm 'alhpa'; nearest: 'alpha'"),
+        ("alpha: {grid_world/smal: {epochs: {value: 2, source: s}}}", "unknown task 'grid_world/smal'"),
+        (
+            "alpha: {grid_world/small: {epoch: {value: 2, source: s}}}",
+            "unknown hyperparameter 'epoch'; nearest: 'epochs'",
+        ),
+        (
+            "alpha: {grid_world/small: {epochs: {value: 0, source: s}}}",
+            r"hyperparameters\.alpha\.grid_world/small\.epochs",
+        ),
+    ],
+)
+def test_a_fault_in_a_tiers_departure_is_named(root, layer, message):
+    config_tree.edit(root, "tiers/quick.yaml", "figures:", f"hyperparameters:\n  {layer}\nfigures:")
+    with pytest.raises(RepriseError, match=message):
+        config.load(root)
+
+
+def test_a_task_of_a_figure_without_a_curve_is_refused(root):
+    config_tree.edit(
+        root,
+        "papers/demo.yaml",
+        "curves: [{algorithm: alpha@targets}]",
+        "curves: [{algorithm: alpha@targets, tasks: [grid_world/large]}]",
+    )
+    with pytest.raises(RepriseError, match=r"fig02\.curves: none of them is on grid_world/small"):
+        config.load(root)

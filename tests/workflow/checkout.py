@@ -63,7 +63,7 @@ class Checkout:
 
     def figures(self, tier: str) -> list[Path]:
         """Every figure file that ``tier`` must have."""
-        names = self.grid(tier).figures
+        names = self.grid(tier).standing
         return [self.root / f"figures/{tier}/{name}.{end}" for name in names for end in ("svg", "png", "pdf", "json")]
 
     def commit(self) -> None:

@@ -50,8 +50,8 @@ def test_bare_call_plans_everything_once(untrained):
     grid = untrained.grid("quick")
     jobs = untrained.planned()
     assert jobs == untrained.planned("all")
-    assert jobs["train"] + jobs["study"] == len(grid.cohorts)
-    assert jobs["collect"] == jobs["statistics"] == jobs["plot"] == len(grid.figures)
+    assert jobs["train"] + jobs["study"] == len({c.id for name in grid.standing for c in grid.cohorts_of(name)})
+    assert jobs["collect"] == jobs["statistics"] == jobs["plot"] == len(grid.standing)
     assert jobs["judge"] == jobs["write_report"] == 1
 
 
@@ -63,6 +63,28 @@ def test_one_figure_trains_only_its_cohorts(untrained):
     grid = untrained.grid("quick")
     jobs = untrained.planned("figures/quick/dpo/fig01a.svg")
     assert jobs == {"train": len(grid.cohorts_of("dpo/fig01a")), "collect": 1, "statistics": 1, "plot": 1}
+
+
+def test_a_figure_made_on_request_is_planned_when_named(untrained):
+    grid = untrained.grid("quick")
+    asked = [name for name in grid.figures if name not in grid.standing]
+    assert asked
+    for name in asked:
+        jobs = untrained.planned(f"figures/quick/{name}.svg")
+        assert jobs == {"train": len(grid.cohorts_of(name)), "collect": 1, "statistics": 1, "plot": 1}
+
+
+def test_a_figure_made_on_request_is_kept_once_its_table_is_there(untrained):
+    name = next(name for name, figure in untrained.grid("quick").figures.items() if figure.on_request)
+    table = untrained.root / f"results/quick/tables/{name}.parquet"
+    before = untrained.planned()
+    table.parent.mkdir(parents=True)
+    table.touch()
+    try:
+        assert untrained.planned()["plot"] == before["plot"] + 1
+    finally:
+        table.unlink()
+        table.parent.rmdir()
 
 
 def test_one_paper_and_a_target_of_another_tier(untrained):

@@ -135,8 +135,16 @@ def digest_of_figure(wildcards):
     return hashlib.sha256(made_of.encode()).hexdigest()[:16]
 
 
+def at_hand(tier, name):
+    """Whether the tables of a figure that is made on request are there: pulled, or asked for by name before."""
+    return Path(f"results/{tier}/tables/{name}.parquet").is_file()
+
+
 def figure_names(tier):
-    return [name for name in grid_of(tier).figures if name.split("/")[0] in PAPERS]
+    """The figures that ``tier`` makes by itself, and those made on request that have been."""
+    found = grid_of(tier).figures.items()
+    wanted = [name for name, figure in found if not figure.on_request or at_hand(tier, name)]
+    return [name for name in wanted if name.split("/")[0] in PAPERS]
 
 
 def figure_files(tier, papers=None, formats=FORMATS):

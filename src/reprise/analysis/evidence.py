@@ -40,12 +40,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel of a figure's statistics, as a claim sees it. ``paired``: the seeds are games that all curves share."""
+    """One panel of a figure's statistics, as a claim sees it. ``paired``: the seeds are games that all curves share;
+    ``sizes``: the critics' numbers of parameters, where the runs tell."""
 
     task: str
     curves: dict[str, dict]
     references: dict
     paired: bool
+    sizes: dict[str, int] = field(default_factory=dict)
 
     def finals(self, name: str) -> dict[str, float]:
         """{seed: final}; of games, on the scale 0 (uniform policy) to 1 (optimum)."""
@@ -76,9 +78,9 @@ class Panel:
             return size.value * (self.level(top) - self.level("uniform"))
         return size.value
 
-    def samples(self, one: str, two: str) -> tuple[list[float], list[float]]:
-        """The finals of two curves; of games, those of the games both have, in one order."""
-        a, b = self.finals(one), self.finals(two)
+    def samples(self, one: str, two: str, key: str = "final") -> tuple[list[float], list[float]]:
+        """The finals (or ``key``) of two curves; of games, those of the games both have, in one order."""
+        a, b = self.values(one, key), self.values(two, key)
         if self.paired:
             both = [seed for seed in a if seed in b]
             a, b = ({seed: each[seed] for seed in both} for each in (a, b))
@@ -104,7 +106,8 @@ def panels(statistics: dict, reading: Reading, resolve: Callable[[str, str], str
             if curve["n"] == 0:
                 raise Absent("NOT_RUN", f"{name} has no run on {panel['task']}")
         paired = statistics["coverage"]["spec"]["kind"] == "games"
-        found.append(Panel(panel["task"], curves, panel.get("references") or {}, paired))
+        sizes = _sizes(statistics, panel["task"], curves)
+        found.append(Panel(panel["task"], curves, panel.get("references") or {}, paired, sizes))
     missing = set(reading.tasks) - {panel.task for panel in found}
     if missing or not found:
         raise Absent("NOT_RUN", f"{reading.figure} has no panel {', '.join(sorted(missing))} at this tier")
@@ -125,25 +128,38 @@ def _refused(statistics: dict, task: str, digest: str) -> list[str]:
     return [why for curve in curves if curve["panel"] == task and curve["hash"] == digest for why in curve["refused"]]
 
 
+def _sizes(statistics: dict, task: str, curves: dict[str, dict]) -> dict[str, int]:
+    """{name: critic parameters} of ``curves``, as far as their runs tell."""
+    described = {
+        each["hash"]: (each.get("described") or {}).get("critic_parameters")
+        for each in statistics["coverage"]["curves"]
+        if each["panel"] == task
+    }
+    return {name: size for name, curve in curves.items() if (size := described.get(curve["hash"])) is not None}
+
+
 def parts(claim: Claim, reading: Reading, found: list[Panel]) -> list[Part]:
     """Every test that ``claim`` needs, over all panels."""
     return [part for panel in found for part in _KINDS[claim.kind](claim, reading, panel)]
 
 
 def _pairs(reading: Reading) -> list[tuple[str, str]]:
+    if reading.one_to_one:
+        return list(zip(reading.more, reading.less, strict=True))
     return [(one, two) for one in reading.more for two in reading.less]
 
 
 def _ordering(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
-    made = []
+    made, judged = [], claim.metric or "final"
+    other = "final" if judged == "auc" else "auc"
     for one, two in _pairs(reading):
-        a, b = panel.samples(one, two)
+        a, b = panel.samples(one, two, judged)
         test = inference.paired(a, b) if panel.paired else inference.welch(a, b)
-        areas = [list(panel.values(name, "auc").values()) for name in (one, two)]
+        others = [list(panel.values(name, other).values()) for name in (one, two)]
         beside = {"probability of improvement": inference.probability_of_improvement(a, b)}
-        if all(areas):
-            beside["difference of areas under the curve"] = inference.welch(*areas)
-        text = f"{one} {_number(a)} vs {two} {_number(b)}"
+        if all(others):
+            beside[f"difference of {_SUMMARIES[other]}"] = inference.welch(*others)
+        text = f"{one} {_number(a)} vs {two} {_number(b)}" + (f" ({_SUMMARIES['auc']})" if judged == "auc" else "")
         made.append(Part("above", text, test, 0.0, panel.size(claim.effect), beside=beside))
     return made
 
@@ -215,6 +231,16 @@ def _learned(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
     return made
 
 
+def _equal_sizes(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
+    missing = set(reading.curves) - set(panel.sizes)
+    if missing:
+        raise Absent("INVALID", f"{panel.task}: the runs of {min(missing)} do not tell their critic's parameters")
+    ratio = max(panel.sizes.values()) / min(panel.sizes.values())
+    shown = ", ".join(f"{name} {size:,}" for name, size in panel.sizes.items())
+    test = Test("violations", float(ratio > 1 + claim.margin.value), None, None, len(panel.sizes), None)
+    return [Part("count", f"critic parameters on {panel.task}: {shown}, ratio {ratio:.3g}", test)]
+
+
 def _trend(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
     groups = []
     for name in reading.curves:
@@ -268,6 +294,9 @@ def _holds(claim: Claim, result: dict) -> bool:
     return low is not None and claim.interval[0] <= low and high <= claim.interval[1]
 
 
+_SUMMARIES = {"auc": "areas under the curve", "final": "finals"}
+
+
 def _number(values) -> str:
     return f"{sum(values) / len(values):.4g}" if len(values) else "nothing"
 
@@ -281,6 +310,7 @@ _KINDS: dict[str, Callable[[Claim, Reading, Panel], list[Part]]] = {
     "spread": _equivalence,
     "below_reference": _below_reference,
     "learned": _learned,
+    "sizes": _equal_sizes,
     "trend": _trend,
     "value": _value,
 }

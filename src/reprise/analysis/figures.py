@@ -142,6 +142,11 @@ def legend_text(label: str, curves: list[dict]) -> str:
     return f"{label} ({text})"
 
 
+def legend_name(curve: dict) -> str:
+    """What a legend calls a curve: its label, less the name of the group it is drawn in, which titles the panel."""
+    return curve["label"].removesuffix(f", {curve['group']}") if curve.get("group") else curve["label"]
+
+
 def how_many(value) -> int:
     """Number of runs in ``value``: a count, or a list or dict of seeds, or None."""
     return value if isinstance(value, int) else len(value or ())

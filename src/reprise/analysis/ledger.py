@@ -12,7 +12,7 @@ from reprise.experiments import config, validation, yaml_files
 from reprise.experiments.schema import Count, Name, Strict, StudyFigureSpec, Text, TierName, Word
 
 Kind = Literal[
-    "ordering",  # `more` has the higher final return than each of `less`, by `effect`
+    "ordering",  # `more` has the higher `metric` (final return, or auc: area under the curve) than each of `less`
     "variance",  # the finals of `more` vary more over seeds than those of each of `less`
     "fluctuation",  # the curve of `more` fluctuates more within a run
     "speed",  # `more` reaches 90 % of its own improvement in fewer env steps
@@ -20,6 +20,7 @@ Kind = Literal[
     "spread",  # the largest minus the smallest final of `curves` is within `margin`
     "below_reference",  # each of `curves` ends below `reference`, by `effect`
     "learned",  # each of `curves` ends above its first evaluation and above the uniform policy, by `effect`
+    "sizes",  # the critics of `curves` have about the same number of parameters: largest / smallest <= 1 + `margin`
     "trend",  # the final of the training metric `metric` falls (or rises) along `curves`
     "value",  # the final of `curves` lies in `interval`
     "rate",  # the measured quantity `metric` of the study lies in `interval`
@@ -29,7 +30,7 @@ Kind = Literal[
 ]
 Protocol = Literal["shared", "tuned", "code", "theory"]
 COMPARED = ("ordering", "variance", "fluctuation", "speed")
-LISTED = ("equivalence", "spread", "below_reference", "learned", "trend", "value")
+LISTED = ("equivalence", "spread", "below_reference", "learned", "sizes", "trend", "value")
 STUDIED = ("rate", "bound", "identity", "monotone")
 NEEDS = {
     "ordering": ("effect",),
@@ -37,6 +38,7 @@ NEEDS = {
     "spread": ("margin",),
     "below_reference": ("reference",),
     "learned": ("effect",),
+    "sizes": ("margin",),
     "trend": ("metric", "trend"),
     "value": ("interval",),
     "rate": ("metric", "interval"),
@@ -65,6 +67,7 @@ class Reading(Strict):
     tasks: list[str] = Field(default_factory=list)  # the panels meant; none named: all
     more: list[str] = Field(default_factory=list)
     less: list[str] = Field(default_factory=list)
+    one_to_one: bool = False  # `more` and `less` are pairs, in order; otherwise each of one with each of the other
     curves: list[str] = Field(default_factory=list)
 
     def names(self) -> list[str]:
@@ -110,9 +113,13 @@ def _check_reading(claim: Claim, reading: Reading) -> None:
     compared, listed = bool(reading.more and reading.less), bool(reading.curves)
     if claim.kind in COMPARED and (listed or not compared):
         raise ValueError(f"{claim.id}: kind '{claim.kind}' compares 'more' with 'less'")
+    if reading.one_to_one and len(reading.more) != len(reading.less):
+        raise ValueError(f"{claim.id}: one_to_one: 'more' and 'less' must be equally long")
+    if claim.kind == "ordering" and claim.metric not in (None, "final", "auc"):
+        raise ValueError(f"{claim.id}: an ordering compares the metric 'final' or 'auc', not '{claim.metric}'")
     if claim.kind in LISTED and (reading.more or reading.less or not listed):
         raise ValueError(f"{claim.id}: kind '{claim.kind}' needs 'curves'")
-    if claim.kind in ("equivalence", "spread", "trend") and len(reading.curves) < 2:
+    if claim.kind in ("equivalence", "spread", "sizes", "trend") and len(reading.curves) < 2:
         raise ValueError(f"{claim.id}: kind '{claim.kind}' needs two curves or more")
 
 

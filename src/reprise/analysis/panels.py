@@ -1,4 +1,5 @@
-"""What is drawn inside the axes, one function per kind of figure: `curves`, `sensitivity`, `games`.
+"""What is drawn inside the axes, one function per kind of figure: `sensitivity` and `games` here, `curves` in
+learning.py, `parameters` and `cost` in critics.py.
 
 Each takes a figure's statistics and returns the matplotlib figure and the series drawn: a list of
 {panel, label, n, x, mean, low, high}, which becomes the json beside the picture.
@@ -10,24 +11,14 @@ import math
 
 import numpy as np
 
-from reprise.analysis import drawings, style
+from reprise.analysis import critics, drawings, style
 from reprise.analysis.factors import common_name, factors, paired_games
 from reprise.analysis.figures import legend_text, spec
+from reprise.analysis.learning import curves, label, short
 from reprise.analysis.sheet import Sheet
 from reprise.errors import unknown
 
 SHARE = "return, 0 uniform to 1 optimum"
-METRICS = {
-    "expected_return": "exact expected return\n(greedy joint policy)",
-    "return": "return",
-    "success": "success rate",
-}
-REFERENCES = {
-    "optimum": ("optimum", (0, (5, 2))),
-    "nash": ("Nash level", (0, (1, 1.6))),
-    "uniform": ("uniform", (0, (4, 1, 1, 1))),
-    "scripted": ("scripted", (0, (5, 2))),
-}
 
 
 def compose(statistics: dict):
@@ -38,110 +29,6 @@ def compose(statistics: dict):
     if kind not in KINDS:
         raise unknown("kind of figure", kind, KINDS, f"{statistics['paper']}/{statistics['figure']}")
     return KINDS[kind](statistics)
-
-
-def curves(statistics: dict):
-    """A panel per task: mean over seeds with its 95 % band, and the reference levels as horizontal lines."""
-    panels = statistics["panels"]
-    columns = min(len(panels), int(spec(statistics).get("columns") or min(3, len(panels))))
-    entries: dict[str, list[dict]] = {}
-    for panel in panels:
-        for curve in panel["curves"]:
-            entries.setdefault(curve["label"], []).append(curve)
-    looks = style.lines([curve for panel in panels for curve in panel["curves"]])
-    texts = [legend_text(label, found) for label, found in entries.items()]
-    titles = len(panels) > 1
-    sheet = Sheet(statistics, math.ceil(len(panels) / columns), columns, 1.9 if columns == 1 else 1.55, texts, titles)
-    series, handles = [], {}
-    for i, (axes, panel) in enumerate(zip(sheet.axes, panels, strict=False)):
-        for j, curve in enumerate(panel["curves"]):
-            handles.setdefault(curve["label"], _curve(axes, curve, looks[curve["label"]], j))
-            series.append(_series(panel["task"], curve))
-        _references(axes, panel.get("references"), spec(statistics).get("references"))
-        _steps_axis(axes, empty=not any(curve.get("x") for curve in panel["curves"]))
-        _label(axes, statistics, first=i % columns == 0, title=short(panel["task"]) if titles else None)
-    sheet.hide_from(len(panels))
-    sheet.legend([handles[label] for label in entries], texts)
-    return sheet.figure, series
-
-
-def _series(task: str, curve: dict) -> dict:
-    drawn = {key: curve.get(key) or [] for key in ("x", "mean", "low", "high")}
-    return {"panel": task, "label": curve["label"], "n": int(curve.get("n") or 0), **drawn}
-
-
-def _curve(axes, curve: dict, look: style.Line, place: int):
-    x, mean, low, high = (np.array(curve.get(key) or [], dtype=float) for key in ("x", "mean", "low", "high"))
-    if len(low) == len(x) > 0:
-        axes.fill_between(x, low, high, color=look.color, alpha=0.16, linewidth=0)
-    every = max(1, len(x) // 7)
-    (line,) = axes.plot(
-        x,
-        mean,
-        color=look.color,
-        linestyle=look.dashes,
-        marker=look.marker,
-        # Markers of different curves fall on different points, so that curves lying on each other stay countable.
-        markevery=(min(place * every // 4, max(len(x) - 1, 0)), every),
-        markeredgecolor="white",
-        markeredgewidth=0.4,
-    )
-    return line
-
-
-def _references(axes, references: dict | None, wanted: list[str] | None) -> None:
-    """Horizontal lines named at their left end, where learning curves are still low: the upper one above its line."""
-    from matplotlib.patheffects import withStroke
-
-    found = {}
-    for name, level in (references or {}).items():
-        value = level.get("mean") if isinstance(level, dict) else level
-        if value is not None and name in REFERENCES and (name in wanted if wanted is not None else name != "uniform"):
-            found[name] = float(value)
-    highest = max(found.values(), default=0.0)
-    for name, value in found.items():
-        text, dashes = REFERENCES[name]
-        above = value == highest
-        axes.axhline(value, color=style.INK, linewidth=0.8, linestyle=dashes, zorder=1.5)
-        axes.annotate(
-            f"{text} {value:.1f}",
-            (0, value),
-            xycoords=("axes fraction", "data"),
-            xytext=(3, 1.5 if above else -1.5),
-            textcoords="offset points",
-            ha="left",
-            va="bottom" if above else "top",
-            fontsize=6,
-            color=style.INK,
-            path_effects=[withStroke(linewidth=1.5, foreground="white")],
-        )
-    if found:
-        low, high = axes.get_ylim()
-        axes.set_ylim(low, max(high, highest + 0.07 * (highest - low)))
-
-
-def _steps_axis(axes, empty: bool) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(style.si))
-    axes.set_xlabel("environment steps")
-    axes.set_xlim(left=0)
-    if empty:
-        axes.set(xticks=[], yticks=[])
-        axes.text(0.5, 0.5, "no complete run", transform=axes.transAxes, ha="center", va="center", color=style.MUTED)
-
-
-def _label(axes, statistics: dict, first: bool, title: str | None) -> None:
-    if first:
-        axes.set_ylabel(METRICS.get(statistics["metric"], statistics["metric"].replace("_", " ")))
-    if title:
-        axes.set_title(title, loc="left", pad=4)
-
-
-def short(task: str) -> str:
-    """The task's name without its environment."""
-    return task.rsplit("/", 1)[-1]
 
 
 def sensitivity(statistics: dict):
@@ -178,7 +65,7 @@ def sensitivity(statistics: dict):
         axes.set_xlabel(common_name(first))
         title = [short(task)] if len(found.tasks) > 1 else []
         title += [f"{common_name(key)} = {_value(value)}" for key, value in zip(others, rest, strict=True)]
-        _label(axes, statistics, first=i % columns == 0, title=", ".join(title) or None)
+        label(axes, statistics, first=i % columns == 0, title=", ".join(title) or None)
     if shared[0] < shared[1]:
         room = shared[1] - shared[0]
         for axes in sheet.axes:
@@ -273,4 +160,10 @@ def games(statistics: dict):
     return sheet.figure, series
 
 
-KINDS = {"curves": curves, "sensitivity": sensitivity, "games": games}
+KINDS = {
+    "curves": curves,
+    "sensitivity": sensitivity,
+    "games": games,
+    "parameters": critics.parameters,
+    "cost": critics.cost,
+}

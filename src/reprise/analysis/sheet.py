@@ -21,7 +21,8 @@ class Sheet:
     """``rows`` x ``columns`` axes of ``height`` inches on a sheet one column or one page wide.
 
     ``legend`` is the list of its texts, known beforehand because their number decides the sheet's height; ``titles``
-    leaves room for a title over each panel; ``between`` is the gap between columns in inches.
+    leaves room for a title over each panel; ``between`` is the gap between columns in inches; ``notes`` are texts
+    under the axes, one per panel.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Sheet:
         legend: list[str],
         titles: bool,
         between: float = 0.42,
+        notes: list[str] | None = None,
     ):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -40,27 +42,34 @@ class Sheet:
         self.width = style.COLUMN if columns == 1 else style.PAGE
         self.legend_columns = self._columns(legend)
         title = textwrap.wrap(spec(statistics).get("title") or "", self._fits(8))
-        notes = textwrap.wrap(footer(statistics), self._fits(5.2))
+        foot = textwrap.wrap(footer(statistics), self._fits(5.2))
+        wide = (self.width - _LEFT - _RIGHT - (columns - 1) * between) / columns
+        under = [textwrap.wrap(note, self._fits(5.2, wide + 0.3)) for note in notes or ()]
         stamp = textwrap.wrap(statistics.get("stamp") or "", self._fits(6))
         bottom = (
-            0.06 + len(notes) * _ROW["footer"] + math.ceil(len(legend) / self.legend_columns) * _ROW["legend"] + 0.04
+            0.06 + len(foot) * _ROW["footer"] + math.ceil(len(legend) / self.legend_columns) * _ROW["legend"] + 0.04
         )
         top = 0.05 + len(stamp) * _ROW["stamp"] + len(title) * _ROW["title"] + 0.06
-        row = height + _XLABEL + (_PANEL_TITLE if titles else 0)
+        room = _XLABEL + max((len(lines) for lines in under), default=0) * _ROW["footer"]
+        row = height + room + (_PANEL_TITLE if titles else 0)
         self.height = bottom + rows * row + top
         self.figure = Figure(figsize=(self.width, self.height))
         FigureCanvasAgg(self.figure)
         self._write(stamp, 0.05, _ROW["stamp"], size=6, color=style.MUTED, style="italic", side="right")
         self._write(title, 0.05 + len(stamp) * _ROW["stamp"], _ROW["title"], size=8, weight="bold")
-        self._write(
-            notes, self.height - 0.06 - len(notes) * _ROW["footer"], _ROW["footer"], size=5.2, color=style.MUTED
-        )
+        self._write(foot, self.height - 0.06 - len(foot) * _ROW["footer"], _ROW["footer"], size=5.2, color=style.MUTED)
         self._legend_top = bottom - 0.02
-        self.axes = self._grid(rows, columns, height, row, bottom, between)
+        self.axes = self._grid(rows, columns, height, row, bottom + room, wide + between, wide)
+        for axes, lines in zip(self.axes, under, strict=False):
+            for i, line in enumerate(lines):
+                down = 72 * (_XLABEL - 0.03 + i * _ROW["footer"])
+                axes.annotate(line, (0, 0), xycoords="axes fraction", xytext=(-20, -down), textcoords="offset points",
+                              va="top", fontsize=5.2, color=style.MUTED)  # fmt: skip
 
-    def _fits(self, size: float) -> int:
-        """Characters of ``size`` points that fit on one line (DejaVu's mean advance is about 0.57 em)."""
-        return int((self.width - 0.16) * 72 / (0.57 * size))
+    def _fits(self, size: float, width: float | None = None) -> int:
+        """Characters of ``size`` points that fit on a line of ``width`` inches, None: the sheet's (DejaVu's mean
+        advance is about 0.57 em)."""
+        return int(((width or self.width) - 0.16) * 72 / (0.57 * size))
 
     def _columns(self, legend: list[str]) -> int:
         longest = max((len(text) for text in legend), default=1)
@@ -73,12 +82,11 @@ class Sheet:
             y = self.height - top - i * step
             self.figure.text(x / self.width, y / self.height, text, ha=side, va="top", **font)
 
-    def _grid(self, rows: int, columns: int, height: float, row: float, bottom: float, between: float) -> list:
-        wide = (self.width - _LEFT - _RIGHT - (columns - 1) * between) / columns
+    def _grid(self, rows: int, columns: int, height: float, row: float, bottom: float, step: float, wide: float):
         axes = []
         for i in range(rows * columns):
-            left = _LEFT + (i % columns) * (wide + between)
-            low = bottom + (rows - 1 - i // columns) * row + _XLABEL
+            left = _LEFT + (i % columns) * step
+            low = bottom + (rows - 1 - i // columns) * row
             axes.append(
                 self.figure.add_axes((left / self.width, low / self.height, wide / self.width, height / self.height))
             )

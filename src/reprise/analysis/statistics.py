@@ -97,6 +97,8 @@ def _curve(rows, coverage: dict, spec: dict, worst: float | None, references: di
     summaries = [summary(x, row) for row in table]
     per_seed = {key: {seed: s[key] for seed, s in zip(seeds, summaries, strict=True)} for key in SUMMARY}
     result = {key: coverage[key] for key in ("label", "cell", "setting", "algorithm", "color", "hash")}
+    if "group" in coverage:
+        result["group"] = coverage["group"]
     result |= {
         "n": len(seeds),
         "n_expected": len(coverage["seeds_expected"]),

@@ -95,6 +95,7 @@ class Curve:
     cell: Cell
     seeds: tuple[int, ...]
     color: str
+    group: str | None = None  # the panel of its task that it is in, where a task has several
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class Figure:
     spec: schema.AnyFigureSpec
     panels: tuple[Panel, ...]
     stamp: str | None
+    on_request: bool = False  # no part of what the tier makes by itself
 
     @property
     def key(self) -> str:
@@ -129,6 +131,11 @@ class Grid:
     cohorts: list[Cohort]
     batches: list[list[Cohort]]
     _by_name: dict[tuple[str, str], list[Cohort]] = field(repr=False)
+
+    @property
+    def standing(self) -> list[str]:
+        """The figures that the tier makes by itself; the others are made on request, by name."""
+        return [name for name, figure in self.figures.items() if not figure.on_request]
 
     def cohorts_for(self, curve: Curve) -> list[Cohort]:
         """The cohorts that hold the runs of ``curve``. Where two hold a seed, the first one counts."""
@@ -189,14 +196,14 @@ def _figure(project: Project, key: str, spec: schema.AnyFigureSpec, tier: str) -
     budgets = project.tier(tier)
     override = budgets.figures.get(key, schema.TierFigure())
     seeds_of_figure = here.seeds or override.seeds
-    curves = here.curves or spec.curves
     panels = []
     for task in here.tasks or spec.tasks:
         wanted = seeds_of_figure or task_seeds(project, task, tier)
+        curves = [curve for curve in here.curves or spec.curves if curve.on(task)]
         lines = [line for curve in curves for line in _curves(project, task, curve, tier, wanted, len(curves) == 1)]
         _distinct_labels(lines, f"config/papers/{paper}.yaml: figures.{name}")
         panels.append(Panel(task, tuple(lines)))
-    return Figure(paper, name, spec, tuple(panels), override.stamp or budgets.stamp)
+    return Figure(paper, name, spec, tuple(panels), override.stamp or budgets.stamp, override.on_request)
 
 
 def _study_figure(project: Project, paper: str, name: str, spec: schema.StudyFigureSpec, tier: str) -> Figure:
@@ -221,7 +228,7 @@ def _curves(
     if not found.sweep or found.setting:
         cell = resolution.resolve(project, task, curve.algorithm, tier)
         label = curve.label or resolution.label(project, curve.algorithm)
-        return [Curve(label, curve.algorithm, cell, wanted, resolution.color(project, curve.algorithm))]
+        return [Curve(label, curve.algorithm, cell, wanted, resolution.color(project, curve.algorithm), curve.group)]
     spec = project.algorithms[found.algorithm]
     prefix = curve.label or ("" if alone else spec.title)
     lines = []
@@ -229,7 +236,7 @@ def _curves(
         name = f"{found.algorithm}@{setting}"
         label = f"{prefix}, {entry.label}" if prefix else entry.label
         cell = resolution.resolve(project, task, name, tier)
-        lines.append(Curve(label, name, cell, wanted, resolution.color(project, name)))
+        lines.append(Curve(label, name, cell, wanted, resolution.color(project, name), curve.group))
     return lines
 
 

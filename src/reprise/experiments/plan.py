@@ -28,11 +28,13 @@ class Row:
 
 
 def rows(grid: Grid, speeds: throughput.Speeds, figures: Iterable[str] | None = None) -> list[Row]:
-    """A row per figure, then the row `all` when there are several."""
+    """A row per figure, then the row `all` when there are several: of those named, or of those that the tier makes by
+    itself."""
     keys = list(figures or grid.figures)
     found = [_row(key, grid.cohorts_of(key), grid.figures[key], speeds) for key in keys]
+    summed = keys if figures else grid.standing
     if len(keys) > 1:
-        everything = {cohort.id: cohort for key in keys for cohort in grid.cohorts_of(key)}
+        everything = {cohort.id: cohort for key in summed for cohort in grid.cohorts_of(key)}
         found.append(_row("all", list(everything.values()), None, speeds))
     return found
 
@@ -79,11 +81,12 @@ def detectable_effect(seeds: int, power: float = 0.8, alpha: float = 0.05) -> fl
 
 
 def to_do(project: Project, grid: Grid, figures: Iterable[str] | None = None) -> list[Cohort]:
-    """The cohorts still to train: without a manifest, and needed by a figure whose table is not there yet."""
+    """The cohorts still to train: without a manifest, and needed by a figure whose table is not there yet. Without
+    ``figures``, of those that the tier makes by itself."""
     tables = project.root / "results" / grid.tier / "tables"
     missing = {
         cohort.id: cohort
-        for key in (figures or grid.figures)
+        for key in (figures or grid.standing)
         if not (tables / f"{key}.parquet").is_file()
         for cohort in grid.cohorts_of(key)
         if not cohort.complete
@@ -151,6 +154,9 @@ def table(found: list[Row], grid: Grid, todo: list[Cohort], speeds: throughput.S
         f"speed from: {speeds.origin}; ? = never measured, - = the budget counts updates",
         "detectable: difference of two means found with 80 % power at alpha 5 %, in standard deviations between seeds",
     ]
+    asked = [name for name, figure in grid.figures.items() if figure.on_request]
+    if asked:
+        notes.append(f"made only when asked for by name, not in `all`: {', '.join(asked)}")
     return "\n".join([f"tier {grid.tier}", "", *lines, "", *notes])
 
 

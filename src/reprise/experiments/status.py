@@ -37,8 +37,11 @@ def log_path(cohort: Any) -> Path:
 
 def status(project: Any, tier: str) -> Counter:
     """Print a line per cohort that is running, interrupted or failed, the counts, and an estimate of the time left."""
-    cohorts = grid.build(project, tier).cohorts
-    states = [(cohort, *state(cohort)) for cohort in cohorts]
+    planned = grid.build(project, tier)
+    standing = {cohort.id for figure in planned.standing for cohort in planned.cohorts_of(figure)}
+    states = [(cohort, *state(cohort)) for cohort in planned.cohorts]
+    # What only a figure made on request needs is not waited for.
+    states = [each for each in states if each[1] != "waiting" or each[0].id in standing]
     counts = Counter(name for _, name, _ in states)
     for cohort, name, holder in states:
         if name == "running":
