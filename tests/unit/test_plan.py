@@ -80,6 +80,31 @@ def test_coverage_refines_the_file(root):
     assert speeds.seconds(cohorts["beta"], "cpu") == pytest.approx(10 + 3_000 / 600)
 
 
+def test_a_tier_with_hyperparameters_of_its_own_has_speeds_of_its_own(root):
+    own = "hyperparameters: {alpha: {grid_world/small: {epochs: {value: 1, source: ours}}}}\n"
+    path = root / "config" / "tiers" / "quick.yaml"
+    path.write_text(path.read_text() + own)
+    (root / "config" / "tiers" / "paper.yaml").write_text(
+        config_tree.FILES["tiers/quick.yaml"].replace("tier: quick", "tier: paper")
+    )
+
+    def seconds(tier):
+        _, grown, speeds = made(root, tier)
+        cohorts = {cohort.name: cohort for cohort in grown.cohorts if cohort.task == "grid_world/small"}
+        return [speeds.seconds(cohorts[name], "cpu") for name in ("alpha", "beta")]
+
+    alpha, beta = 10 + 5_000 / 100, 10 + 3_000 / 50
+    assert seconds("paper") == pytest.approx([alpha, beta])
+    assert seconds("quick") == [None, pytest.approx(beta)]  # nothing like alpha's was measured
+    at_quick = "  steps_per_second_at: {quick: {grid_world/small: {alpha: 1000.0}}}\n"
+    (root / "config" / "throughput.yaml").write_text(THROUGHPUT + at_quick)
+    assert seconds("paper") == pytest.approx([alpha, beta])
+    assert seconds("quick") == pytest.approx([10 + 5_000 / 1000, beta])
+    coverage(root, "quick", "demo/fig01", [curve("alpha", 2000.0), curve("beta", 100.0)])
+    assert seconds("paper") == pytest.approx([alpha, 10 + 3_000 / 100])  # beta is the same at both
+    assert seconds("quick") == pytest.approx([10 + 5_000 / 2000, 10 + 3_000 / 100])
+
+
 def test_damaged_files_are_named(root):
     coverage(root, "quick", "demo/fig01", [])
     path = root / "results/quick/tables/demo/fig01.coverage.json"
@@ -91,6 +116,9 @@ def test_damaged_files_are_named(root):
     with pytest.raises(
         RepriseError, match=r"throughput\.yaml: cpu\.steps_per_second\.grid_world/small: unknown algorithm 'bet'"
     ):
+        made(root)
+    (root / "config" / "throughput.yaml").write_text(THROUGHPUT + "  steps_per_second_at: {quik: {}}\n")
+    with pytest.raises(RepriseError, match=r"throughput\.yaml: cpu\.steps_per_second_at: unknown tier 'quik'"):
         made(root)
 
 
@@ -120,6 +148,22 @@ def test_wall_time_is_never_below_the_longest_job(root):
     seconds = [speeds.seconds(cohort, "cpu") for cohort in grown.cohorts]
     assert plan.wall_seconds(grown.cohorts, speeds, 1) == pytest.approx(sum(seconds))
     assert plan.wall_seconds(grown.cohorts, speeds, 1000) == pytest.approx(max(seconds))
+
+
+def test_memory_grows_with_what_a_replay_will_hold(repository_root):
+    project = config.load(repository_root)
+
+    def asked(tier, task, cell):
+        (cohort,) = grid.cohort(project, tier, task, cell, range(5))
+        return plan.memory_mb(cohort)
+
+    largest = "mpe/cooperative_navigation-n500"
+    assert asked("paper", largest, "maddpg") == plan.TRAINING_MB + 5 * 13_500  # five full replays of a million
+    assert asked("quick", largest, "maddpg") == plan.TRAINING_MB + 5 * 270  # 20,000 transitions
+    assert asked("paper", largest, "mfppo") == plan.TRAINING_MB
+    assert asked("smoke", largest, "maddpg") == plan.TRAINING_MB
+    study = next(cohort for cohort in grid.build(project, "smoke").cohorts if cohort.is_study)
+    assert plan.memory_mb(study) == plan.STUDY_MB
 
 
 def test_the_smoke_tier_has_no_env_steps(root):

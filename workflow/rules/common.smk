@@ -12,13 +12,15 @@ from reprise import repository
 from reprise.errors import RepriseError, unknown
 from reprise.experiments import config as experiments
 from reprise.experiments import grid as grids
+from reprise.experiments import plan
 from reprise.experiments import replay as replays
 
 RUN = "results/{tier}/runs/{environment}/{task}/{cell}/seeds-{first}-{last}"
 FORMATS = ("svg", "png", "pdf", "json")
-# Peak memory of one cohort and a generous wall time at tier paper; profiles/slurm overrides them for a cluster.
-MEMORY_MB = {"stochastic_game": 2000, "theory": 1500}
+# A generous wall time of one cohort at tier paper; profiles/slurm overrides it for a cluster.
 RUNTIME_MINUTES = {"stochastic_game": 480, "theory": 60}
+# What the driver and its libraries take of the host's memory, in MB.
+GPU_HOST_MB = 2000
 # Cohorts below this many env steps (over all their runs) are over in minutes: a cluster job takes several.
 SHORT_ENV_STEPS = 2_000_000
 

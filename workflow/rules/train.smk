@@ -16,7 +16,7 @@ rule train:
     threads: 1
     resources:
         gpu=GPU,
-        mem_mb=lambda wildcards: MEMORY_MB.get(wildcards.environment, 2000),
+        mem_mb=lambda wildcards, attempt: (plan.memory_mb(cohort_at(wildcards)) + GPU_HOST_MB * GPU) * attempt,
         runtime=lambda wildcards: RUNTIME_MINUTES.get(wildcards.environment, 720),
     params:
         hash=lambda wildcards: cohort_at(wildcards).hash,
@@ -35,7 +35,7 @@ use rule train as study with:
         [f"{RUN}/{name}" for name in grids.STUDY_FILES],
     resources:
         gpu=0,
-        mem_mb=MEMORY_MB["theory"],
+        mem_mb=lambda wildcards: plan.memory_mb(cohort_at(wildcards)),
         runtime=RUNTIME_MINUTES["theory"],
     message:
         "compute {wildcards.environment}/{wildcards.task}, tier {wildcards.tier}"
@@ -56,7 +56,7 @@ for number, share in enumerate(BATCHES, start=1):
         threads: 1
         resources:
             gpu=GPU,
-            mem_mb=max(MEMORY_MB.get(cohort.task.split("/")[0], 2000) for cohort in share),
+            mem_mb=max(plan.memory_mb(cohort) for cohort in share) + GPU_HOST_MB * GPU,
             runtime=60,
         params:
             cells=f"results/{TIER}/cells/{number}.txt",

@@ -11,6 +11,11 @@ from reprise.experiments import throughput
 from reprise.experiments.config import Project
 from reprise.experiments.grid import Cohort, Figure, Grid
 
+# A process without its replay, in MB: some 1,700 when it trains many cohorts one after the other.
+TRAINING_MB, STUDY_MB = 2000, 1500
+# A replay of states (blocks/state_replay.py), per transition and agent of a run: 13.5 GB for a million of 500 agents.
+REPLAY_BYTES = 27
+
 
 @dataclass(frozen=True)
 class Row:
@@ -100,6 +105,18 @@ def wall_seconds(cohorts: list[Cohort], speeds: throughput.Speeds, jobs: int) ->
     if None in seconds:
         return None
     return max([sum(seconds) / jobs, *seconds], default=0.0)
+
+
+def memory_mb(cohort: Cohort) -> int:
+    """What a job for ``cohort`` asks for in MB: what every process takes, and its replay as far as it will fill."""
+    if cohort.is_study:
+        return STUDY_MB
+    held = 0
+    for cell in cohort.cells:
+        replay = cell.config["algorithm"]["hyperparameters"].get("replay", 0)
+        transitions = min(replay, cell.config["budget"].get("env_steps", 0))
+        held += transitions * cell.config["environment"]["parameters"].get("agents", 0) * len(cohort.seeds)
+    return TRAINING_MB + REPLAY_BYTES * held // 1_000_000
 
 
 def cores() -> int:
