@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from reprise.environments.mpe import neighbours, placement
+from reprise.environments.mpe import cells, neighbours, placement
 
 
 def planes(seed, points, rows, width=3.0):
@@ -50,6 +50,72 @@ def test_a_nearer_point_is_never_missed():
         moved = points.clone()
         moved[:, 0] = moved[:, agent] + 1e-9
         assert neighbours.nearest(moved, moved, 5, others=True).indices[0, agent, 0] == 0
+
+
+def heaps(points, rows):
+    """Two heaps far apart, one of them on a grid whose distances agree, and a few points on one spot."""
+    there = planes(6, points, rows, width=0.01)
+    there[:, ::2] += 1e4
+    there[:, 1::2] = (100 * there[:, 1::2]).round()
+    there[:, :5] = there[:, :1]
+    return there
+
+
+def far(points, rows):
+    """Half of the points as absent agents are, the others uniform."""
+    there = planes(7, points, rows)
+    there[:, points // 2 :] = 1e6 * torch.arange(points - points // 2, dtype=torch.float64)[:, None]
+    return there
+
+
+STATES = {
+    "uniform": lambda points, rows: planes(8, points, rows, width=11.0),
+    "on a line": lambda points, rows: planes(9, points, rows) * torch.tensor([1.0, 0.0])[:, None, None],
+    "on one spot": lambda points, rows: torch.ones(2, points, rows, dtype=torch.float64),
+    "strays": lambda points, rows: planes(10, points, rows) ** 15,
+    "heaps": heaps,
+    "far": far,
+}
+
+
+def assert_same(found, expected):
+    for name, value, true in zip(found._fields, found, expected, strict=True):
+        assert value is true is None or torch.equal(value, true), name
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(("agents", "marks"), [(8, 9), (97, 97), (203, 199), (500, 500)])
+def test_cells_find_the_same_to_the_last_bit(monkeypatch, state, agents, marks):
+    monkeypatch.setattr(cells, "LEAST_POINTS", 0)
+    centres, points = STATES[state](agents, 32), planes(11, marks, 32, width=11.0)
+    for there in (points, STATES[state](marks, 32)):
+        expected = neighbours.nearest(centres, there, 6, least=True)
+        assert_same(cells.nearest(centres, there, 6, least=True), expected)
+    assert_same(cells.nearest(centres, centres, 5, others=True), neighbours.nearest(centres, centres, 5, others=True))
+    assert_same(cells.nearest(centres, points, 0, least=True), neighbours.nearest(centres, points, 0, least=True))
+
+
+@pytest.mark.parametrize("looks", [1, 3])
+@pytest.mark.parametrize("part", [0.0, 1.0])
+def test_cells_that_were_not_looked_at_are_not_forgotten(monkeypatch, looks, part):
+    """So few cells are looked at that most neighbours must come from the comparison with all points."""
+    monkeypatch.setattr(cells, "ALL", part)
+    monkeypatch.setattr(cells, "LOOKS", looks)
+    monkeypatch.setattr(cells, "LOOKS_NEAREST", looks)
+    centres, points = planes(12, 300, 32), planes(13, 300, 32)
+    for others, there in ((True, centres), (False, points)):
+        expected = neighbours.nearest(centres, there, 5, others=others, least=not others)
+        assert_same(cells.nearest(centres, there, 5, others=others, least=not others), expected)
+
+
+def test_few_uniform_points_are_compared_with_all(monkeypatch):
+    """Otherwise cells would take longer than all pairs."""
+    left = []
+    missing = cells._missing
+    monkeypatch.setattr(cells, "_missing", lambda *arguments: left.append(missing(*arguments)) or left[-1])
+    points = planes(14, 500, 32, width=11.0)
+    cells.nearest(points, points, 5, others=True)
+    assert 0 < len(left[0][0]) < 0.02 * 500 * 32
 
 
 def test_places_keep_their_distance_and_fill_the_arena():

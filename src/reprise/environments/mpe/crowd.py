@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from reprise.environments.mpe import neighbours
-from reprise.environments.mpe.sight import WIDTH, Eyes, Sight, Survey
+from reprise.environments.mpe.sight import Eyes, Sight, Survey
 from reprise.environments.mpe.world import Dialect, Entities
 from reprise.errors import RepriseError
 
@@ -122,5 +122,5 @@ class Crowd:
 
     def _chunks(self, states: Tensor) -> Iterator[slice]:
         most = AGENTS_CUDA if states.device.type == "cuda" else AGENTS_CPU
-        size = max(1, most // self.agents // WIDTH) * WIDTH
+        size = max(1, most // self.agents // neighbours.WIDTH) * neighbours.WIDTH
         return (slice(first, first + size) for first in range(0, len(states), size))

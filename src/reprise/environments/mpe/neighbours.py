@@ -17,7 +17,10 @@ from torch import Tensor
 
 INDEX_BITS = 10
 MOST_POINTS = 1 << INDEX_BITS
-_INDEX = MOST_POINTS - 1
+INDEX = MOST_POINTS - 1
+# Rows are filled up to a multiple of this, so that every operation is made of whole vectors: a processor rounds what is
+# left over in another way, and what a row gives would depend on where it stands.
+WIDTH = 32
 # Pairs looked at together, so that their keys stay in the processor's second cache; a GPU takes as many as its memory
 # holds easily. The result does not depend on it.
 PAIRS_CPU, PAIRS_CUDA = 2**17, 2**25
@@ -48,14 +51,21 @@ def squared_distances(centres: Tensor, points: Tensor, work: Tensor) -> Tensor:
     dx, dy = (work[axis, :size].view(shape) for axis in (0, 1))
     torch.sub(points[0, :, None], centres[0], out=dx)
     torch.sub(points[1, :, None], centres[1], out=dy)
+    return squares(dx, dy)
+
+
+def squares(dx: Tensor, dy: Tensor) -> Tensor:
+    """dx² + dy², in place of ``dx``: the same operations everywhere, so that the last bit is the same."""
     return dx.mul_(dx).addcmul_(dy, dy)
 
 
-def nearest(centres: Tensor, points: Tensor, count: int, *, others: bool = False, least: bool = False) -> Nearest:
+def nearest(
+    centres: Tensor, points: Tensor, count: int, *, others: bool | Tensor = False, least: bool = False
+) -> Nearest:
     """The ``count`` nearest of ``points`` [2, M, c] to each of ``centres`` [2, N, c].
 
     Args:
-        others: centre i is point i, which is not its own neighbour.
+        others: centre i is point i, which is not its own neighbour; or which point each centre is, int64 [N, c].
         least: also how near the nearest centre is to each point.
     """
     number, (agents, rows) = points.shape[1], centres.shape[1:]
@@ -70,20 +80,33 @@ def nearest(centres: Tensor, points: Tensor, count: int, *, others: bool = False
             nearer = keys.amin(1)
             smallest = nearer if smallest is None else torch.minimum(smallest, nearer)
         if count:
-            keys.view(torch.int64).bitwise_and_(~_INDEX).bitwise_or_(indices)
-            if others:
+            number_keys(keys, indices)
+            if isinstance(others, Tensor):
+                keys.scatter_(0, others[None, first : first + block], torch.inf)
+            elif others:
                 keys[first : first + block].diagonal(dim1=0, dim2=1).fill_(torch.inf)
-            _smallest(keys, found[:, first : first + block])
-    bits = found.view(torch.int64)
-    return Nearest(bits & _INDEX, (bits & ~_INDEX).view(torch.float64), smallest)
+            least_keys(keys, found[:, first : first + block])
+    return Nearest(*split_keys(found), smallest)
 
 
-def _smallest(keys: Tensor, out: Tensor) -> None:
-    """The least keys along the first dimension, in order, into ``out`` [k, ..]; overwrites them in ``keys``."""
+def number_keys(squares: Tensor, numbers: Tensor) -> Tensor:
+    """Make keys of ``squares`` and ``numbers``, int64, in place."""
+    squares.view(torch.int64).bitwise_and_(~INDEX).bitwise_or_(numbers)
+    return squares
+
+
+def split_keys(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """The numbers, int64, and the squares, without the bits that these took."""
+    bits = keys.view(torch.int64)
+    return bits & INDEX, (bits & ~INDEX).view(torch.float64)
+
+
+def least_keys(keys: Tensor, out: Tensor) -> None:
+    """The least keys along the first dimension, numbered along it, in order, into ``out`` [k, ..]; spoils ``keys``."""
     for rank, least in enumerate(out):
         torch.amin(keys, 0, out=least)
         if rank + 1 < len(out):
-            keys.scatter_(0, (least.view(torch.int64) & _INDEX).unsqueeze(0), torch.inf)
+            keys.scatter_(0, (least.view(torch.int64) & INDEX).unsqueeze(0), torch.inf)
 
 
 def gather(points: Tensor, indices: Tensor) -> Tensor:

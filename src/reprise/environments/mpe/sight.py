@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from reprise.environments.mpe.neighbours import Nearest, gather, nearest
+from reprise.environments.mpe.cells import nearest
+from reprise.environments.mpe.neighbours import WIDTH, Nearest, gather
 from reprise.environments.mpe.world import LEAST_DISTANCE, SOFTPLUS_THRESHOLD
 
 if TYPE_CHECKING:
     from reprise.environments.mpe.crowd import Crowd
 
-# Rows are filled up to a multiple of this, so that every operation is made of whole vectors: a processor rounds what is
-# left over in another way, and what a row gives would depend on where it stands.
-WIDTH = 32
 # Absent agents and landmarks are looked for this far away, each at a place of its own: nobody sees or touches them.
 FAR = 1e6
 # Where the softplus of a contact is 0 to the last bit of the forces: this many margins beyond touching.
