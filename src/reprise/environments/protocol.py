@@ -142,5 +142,9 @@ class Environment(Protocol):
             any: ``targets`` [K, 2], the places where agents should be, and ``links`` int [L, 2], the pairs (agent,
             target) whose distances the reward counts.
         ``board``: ``states``, their number S, and ``state``, the index of the one that the game is in.
+        ``robot``: ``model``, the text of a MuJoCo model (xml) that has a camera named track; ``positions`` [nq] and
+            ``velocities`` [nv], MuJoCo's qpos and qvel; ``seconds``, how long a step takes. Its forward is x, its up z.
+
+        Words, such as the model, stay the same during an episode.
         """
         ...

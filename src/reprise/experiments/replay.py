@@ -183,8 +183,15 @@ def _record(environment: Environment, algorithm: Any, rows: int, row: int) -> tu
             if bool(step.terminated[row] | step.truncated[row]):
                 break
             observations, available = step.observations, step.available_actions
-    arrays = {name: np.stack([np.asarray(frame[name]) for frame in frames]) for name in frames[0]}
+    arrays = {name: _over_time([frame[name] for frame in frames]) for name in frames[0]}
     return arrays, np.stack(actions), np.array(rewards, dtype=np.float64)
+
+
+def _over_time(values: list) -> np.ndarray:
+    """[L + 1, ...]; words, such as a robot's model, stay the same during an episode and are kept once."""
+    if isinstance(values[0], str):
+        return np.broadcast_to(np.asarray(values[0]), len(values))
+    return np.stack([np.asarray(value) for value in values])
 
 
 # ----------------------------------------------------------------------------------- the replays that the config names

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from reprise.experiments.replay import Episode, Replay
 
 FORMATS = ("gif", "mp4", "png")
-KINDS = ("board", "particles")  # of frames; each is a module of this package
+KINDS = ("board", "particles", "robot")  # of frames; each is a module of this package
+WORDS = ("kind", "model")  # of a frame, and no numbers
 
 
 def form(wanted: str | None, output: Path | None) -> str:
@@ -70,7 +71,7 @@ def record(replay: Replay) -> dict:
 
 
 def _numbers(episode: Episode) -> dict:
-    frames = {name: _rounded(values) for name, values in episode.frames.items() if name != "kind"}
+    frames = {name: _rounded(values) for name, values in episode.frames.items() if name not in WORDS}
     rewards, actions = _rounded(episode.rewards), _rounded(episode.actions)
     outcome = {"return": round(float(episode.rewards.sum()), 6), "expected_return": episode.expected}
     return {"frames": frames, "rewards": rewards, "actions": actions, **outcome}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,41 +19,46 @@ COLOURS = 255  # of a gif; one more is kept by the format
 
 @dataclass(frozen=True)
 class Film:
-    """``show(step)`` draws step 0 to ``steps`` into ``figure``; each stays for ``seconds``."""
+    """``show(step)`` draws step 0 to ``steps`` into ``figure``; each stays for ``seconds``.
+
+    ``close`` frees what showing needs; ``encode`` calls it.
+    """
 
     figure: object
     show: Callable[[int], None]
     steps: int
     seconds: float
+    close: Callable[[], None] = lambda: None
 
 
 def encode(film: Film, suffix: str) -> bytes:
     """``film`` as gif or mp4. RepriseError for mp4 where imageio-ffmpeg is not installed."""
-    return {"gif": _gif, "mp4": _mp4}[suffix](film)
+    try:
+        return {"gif": _gif, "mp4": _mp4}[suffix](film)
+    finally:
+        film.close()
 
 
-def images(film: Film) -> list[np.ndarray]:
-    """The pictures of steps 0 to ``film.steps``, uint8 [height, width, 3]; height and width are even."""
-    figure = film.figure
-    figure.set_dpi(DPI)
-    pictures = []
-    for step in range(film.steps + 1):
+def images(film: Film, steps: Iterable[int] | None = None) -> Iterator[np.ndarray]:
+    """The pictures of ``steps``, or else of 0 to ``film.steps``: uint8 [height, width, 3], height and width even."""
+    film.figure.set_dpi(DPI)
+    for step in range(film.steps + 1) if steps is None else steps:
         film.show(step)
-        figure.canvas.draw()
-        picture = np.asarray(figure.canvas.buffer_rgba())
+        film.figure.canvas.draw()
+        picture = np.asarray(film.figure.canvas.buffer_rgba())
         height, width = (size // 2 * 2 for size in picture.shape[:2])
-        pictures.append(picture[:height, :width, :3].copy())
-    return pictures
+        yield picture[:height, :width, :3].copy()
 
 
 def _gif(film: Film) -> bytes:
     from PIL import Image
 
-    pictures = images(film)
-    palette = _palette([pictures[i] for i in np.linspace(0, len(pictures) - 1, 8).round().astype(int)])
-    frames = [Image.fromarray(each).quantize(palette=palette, dither=Image.Dither.NONE) for each in pictures]
+    palette = _palette(list(images(film, np.linspace(0, film.steps, 8).round().astype(int).tolist())))
+    frames = [Image.fromarray(each).quantize(palette=palette, dither=Image.Dither.NONE) for each in images(film)]
     _whiten(frames)
-    durations = [round(1000 * film.seconds)] * film.steps + [round(1000 * HOLD)]
+    # A gif counts in hundredths of a second: rounding their sums keeps the film's time.
+    ends = np.round(100 * film.seconds * np.arange(film.steps + 1))
+    durations = [*(10 * np.diff(ends).astype(int)).tolist(), round(1000 * HOLD)]
     buffer = io.BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)
     return buffer.getvalue()
@@ -83,9 +88,7 @@ def _mp4(film: Film) -> bytes:
         import imageio_ffmpeg
     except ImportError:
         raise RepriseError("mp4 needs the package imageio-ffmpeg: pip install imageio-ffmpeg; or use gif") from None
-    pictures = images(film)
-    pictures += [pictures[-1]] * round(HOLD / film.seconds)
-    height, width = pictures[0].shape[:2]
+    height, width = next(images(film, [0])).shape[:2]
     exact = ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-threads", "1"]  # no date, the same bytes again
     with TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
@@ -93,7 +96,9 @@ def _mp4(film: Film) -> bytes:
             str(path), (width, height), fps=1 / film.seconds, macro_block_size=2, quality=8, output_params=exact
         )
         writer.send(None)
-        for picture in pictures:
+        for picture in images(film):
+            writer.send(picture)
+        for _ in range(round(HOLD / film.seconds)):
             writer.send(picture)
         writer.close()
         return path.read_bytes()

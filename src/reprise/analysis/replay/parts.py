@@ -95,28 +95,52 @@ def headings(replay: Replay) -> tuple[str, str]:
     return "before training", f"after {style.si(replay.env_steps)} env steps"
 
 
-class ReturnSoFar:
-    """The return so far, of the episodes before (dashed, grey) and after training, and the levels it may reach."""
+class SoFar:
+    """A number of the episodes before (dashed, grey) and after training, against the step.
 
-    def __init__(self, axes, replay: Replay):
-        self.axes, self.replay = axes, replay
-        before, after = replay.before.so_far, replay.after.so_far
-        steps = max(replay.before.steps, replay.after.steps)
-        known = levels(replay.references)
-        values = [*before, *after, *known.values()]
+    Args:
+        before, after: it after 0 to L steps, [L + 1] each.
+        levels: further values that the axes must hold. width: of the lines, in points.
+    """
+
+    def __init__(self, axes, title: str, before, after, levels=(), width: float = 1.3):
+        self.axes = axes
+        steps = max(len(before), len(after)) - 1
+        values = [*before, *after, *levels]
         margin = 0.06 * (max(values) - min(values) or 1.0)
         axes.set(xlim=(0, steps * 1.01), ylim=(min(values) - margin, max(values) + margin))
         axes.set_xlabel("step", labelpad=1)
-        axes.set_title("return so far", loc="left", pad=3)
-        for name, level in known.items():
-            self._level(NAMES.get(name, name), level, above=level == max(known.values()))
+        axes.set_title(title, loc="left", pad=3)
         self.lines = [
-            (axes.plot([], [], color=BEFORE, linestyle=DASHED, label="before")[0], before),
-            (axes.plot([], [], color=AFTER, label="after")[0], after),
+            (axes.plot([], [], color=BEFORE, linewidth=width, linestyle=DASHED, label="before")[0], before),
+            (axes.plot([], [], color=AFTER, linewidth=width, label="after")[0], after),
         ]
         self.dots = [axes.plot([], [], "o", color=line.get_color(), markersize=3.5)[0] for line, _ in self.lines]
+
+    def show(self, step: int) -> None:
+        """The lines up to ``step``, where each ends in a dot."""
+        for (line, values), dot in zip(self.lines, self.dots, strict=True):
+            last = min(step, len(values) - 1)
+            line.set_data(range(last + 1), values[: last + 1])
+            dot.set_data([last], [values[last]])
+
+
+class ReturnSoFar(SoFar):
+    """The return so far, and the levels it may reach."""
+
+    def __init__(self, axes, replay: Replay):
+        known = levels(replay.references)
+        super().__init__(axes, "return so far", replay.before.so_far, replay.after.so_far, known.values())
+        for name, level in known.items():
+            self._level(NAMES.get(name, name), level, level == max(known.values()) or not self._room_below(level))
         above = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 2, "borderaxespad": 0.1, "borderpad": 0.1}
         axes.legend(fontsize=6, handlelength=2.0, columnspacing=1.0, **above)
+
+    def _room_below(self, level: float) -> bool:
+        """Whether a level's name fits between its line and the step's axis."""
+        low, high = self.axes.get_ylim()
+        inches = self.axes.get_position().height * self.axes.figure.get_figheight()
+        return (level - low) / (high - low) * inches > 9 / 72
 
     def _level(self, name: str, level: float, above: bool) -> None:
         """A line across, named at its left end, or at the right one where the curves leave more room."""
@@ -125,7 +149,7 @@ class ReturnSoFar:
         low, high = self.axes.get_ylim()
         bottom, top = sorted((level, level + LABEL[1] * (high - low) * (1 if above else -1)))
         crossed = [0, 0]
-        for values in (self.replay.before.so_far, self.replay.after.so_far):
+        for _, values in self.lines:
             wide = 1 + round(LABEL[0] * len(values))
             for x, part in enumerate((values[:wide], values[-wide:])):
                 crossed[x] += int(((part >= bottom) & (part <= top)).sum())
@@ -142,10 +166,3 @@ class ReturnSoFar:
             fontsize=6,
             path_effects=[withStroke(linewidth=1.5, foreground="white")],
         )
-
-    def show(self, step: int) -> None:
-        """The lines up to ``step``, where each ends in a dot."""
-        for (line, values), dot in zip(self.lines, self.dots, strict=True):
-            last = min(step, len(values) - 1)
-            line.set_data(range(last + 1), values[: last + 1])
-            dot.set_data([last], [values[last]])
