@@ -35,6 +35,19 @@ def test_merge_order(root):
     assert hyper(project, "alpha@slow")["speed"] == 0.25
 
 
+def test_a_variant_may_change_what_the_environment_shows(root):
+    """Where an algorithm's authors ran it on other observations than its rivals."""
+    slow = "environments: {grid_world: {speed: {value: 0.25, source: ours}}}\n"
+    other = "    parameters: {grid_world: {slip: {value: 0.5, source: issue 15}}}\n"
+    config_tree.edit(root, "algorithms/alpha.yaml", slow, slow + other)
+    project = config.load(root)
+    plain, changed = (config.resolve(project, SMALL, name, "quick") for name in ("alpha", "alpha@slow"))
+    assert plain.config["environment"]["parameters"] == {"states": 4, "slip": 0.0}
+    assert changed.config["environment"]["parameters"] == {"states": 4, "slip": 0.5}
+    assert changed.provenance["parameters"]["slip"] == "issue 15"
+    assert changed.config["environment"]["task"] == "small"
+
+
 def test_sweep_set_lies_below_setting_set(root):
     config_tree.edit(
         root,

@@ -82,6 +82,18 @@ FAULTS = {  # id: (file, old, new, what the message says)
     ),
     "alias to itself": (BETA, "alpha@no_root", "beta@kl", "the aliases beta@kl -> beta@kl run in a circle"),
     "alias to a sweep": (BETA, "alpha@no_root", "alpha@targets", "is an alias of the sweep 'alpha@targets'"),
+    "unknown parameter of a variant": (
+        ALPHA,
+        "set: {root: {value: false, source: ours}}",
+        "set: {}, parameters: {grid_world: {slipp: {value: 0.5, source: o}}}",
+        "variants.no_root.parameters.grid_world: unknown parameter 'slipp'; nearest: 'slip'",
+    ),
+    "alias with parameters": (
+        BETA,
+        "alias: alpha@no_root",
+        "alias: alpha@no_root, parameters: {grid_world: {slip: {value: 0.1, source: o}}}",
+        "variants.kl: an alias takes everything from its target",
+    ),
     "alias with values": (
         BETA,
         "alias: alpha@no_root",

@@ -110,6 +110,27 @@ def test_critic_sizes_stand_under_the_panel(grouped):
     assert critics.sizes(grouped, NAVIGATION.format(15), curves) == ""
 
 
+def test_sizes_are_told_of_critics_that_are_compared(grouped):
+    """Not where a joint critic is one detail of an algorithm among many."""
+    for entry in grouped["coverage"]["curves"]:
+        entry["hyperparameters"]["critic"] = "joint"
+    _, _, texts = drawn(grouped)
+    assert not any("critic parameters" in text for text in texts)
+
+
+def test_a_long_title_ends_before_the_sheet_does(grouped):
+    import matplotlib.text
+
+    panel = grouped["panels"][0]
+    panel["task"] = "mamujoco/ManyAgentSwimmer-10x2-of-a-name-too-long-for-it"
+    for entry in grouped["coverage"]["curves"]:
+        entry["panel"] = panel["task"]
+    figure, _, _ = drawn(grouped)
+    titles = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text().startswith("ManyAgent")]
+    assert len(titles) == 2
+    assert all(title.get_window_extent().x1 <= figure.bbox.x1 for title in titles)
+
+
 def test_parameters_are_those_that_the_runs_tell():
     curves = [
         (curve("MF, large", 9), "mf", 41328),

@@ -185,6 +185,8 @@ def test_drawn_lines_and_bands_are_the_statistics():
         ([curve("DPO", n=4, diverged=[3, 4])], "DPO (n = 4 of 5, 2 diverged)"),
         ([curve("DPO", n=0)], "DPO (n = 0 of 5)"),
         ([curve("DPO"), curve("DPO", n=3)], "DPO (n = 3–5 of 5)"),
+        # Panels that are planned with different numbers of seeds lack none.
+        ([curve("DPO", n=2) | {"n_expected": 2}, curve("DPO", n=1) | {"n_expected": 1}], "DPO (n = 1–2)"),
     ],
 )
 def test_legend_counts_runs(entries, expected):

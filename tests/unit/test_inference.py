@@ -60,6 +60,25 @@ def test_welch_agrees_with_scipy():
     assert inference.paired(a[:3], b).p == pytest.approx(stats.ttest_rel(a[:3], b).pvalue)
 
 
+def test_a_contrast_of_two_means_is_their_difference():
+    rng = np.random.default_rng(1)
+    a, b, other = rng.normal(1, 3, 5), rng.normal(0, 1, 7), rng.normal(9, 9, 4)
+    found, known = inference.contrast([a, b, other], [1.0, -1.0, 0.0], "lead"), inference.welch(a, b)
+    assert (found.name, found.n) == ("lead", 5)
+    assert (found.value, found.low, found.high, found.p) == pytest.approx((known.value, known.low, known.high, known.p))
+
+
+def test_a_contrast_keeps_its_size_and_says_when_it_cannot_tell():
+    weights = [-0.5, 0.0, 0.5, 0.5, 0.0, -0.5]
+
+    def trial(rng):
+        return inference.contrast([rng.normal(0, s, 5) for s in (1, 2, 3, 1, 1, 4)], weights, "slope").p <= 0.05
+
+    assert share(trial) == pytest.approx(0.05, abs=0.015)
+    assert inference.contrast([[1.0], [2.0, 3.0]], [1.0, 1.0], "x").p is None
+    assert inference.contrast([[1.0, 1.0], [2.0, 2.0]], [1.0, 1.0], "x").p == 0.0
+
+
 def test_null_passes_rarely_and_the_stated_effect_often():
     """At five seeds the stated effect is 2.25 standard deviations."""
     null = share(lambda rng: reproduced(inference.welch(rng.normal(size=5), rng.normal(size=5))))

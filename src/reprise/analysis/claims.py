@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reprise.analysis import evidence, inference, ledger
+from reprise.analysis import across, evidence, inference, ledger
 from reprise.analysis.evidence import Absent, Part
 from reprise.analysis.inference import Test
 from reprise.analysis.ledger import Claim, Reading
@@ -99,9 +99,6 @@ def _examine(project, tier: str, claim: Claim, reading: Reading, statistics: _St
         return found
     content, digest = file
     found.inputs = {f"statistics/{reading.figure}.json": digest}
-    if claim.kind == "value" and claim.comparable != "value":
-        found.absent = Absent("NOT_COMPARABLE", "the paper's number is of another environment")
-        return found
     try:
         if claim.kind in ledger.STUDIED:
             found.parts = [evidence.study_part(claim, content)]
@@ -109,8 +106,11 @@ def _examine(project, tier: str, claim: Claim, reading: Reading, statistics: _St
             panels = evidence.panels(
                 content, reading, lambda task, name: config.resolve(project, task, name, tier).hash
             )
-            found.parts = evidence.parts(claim, reading, panels)
+            made = across.parts if claim.kind in across.KINDS else evidence.parts
+            found.parts = made(claim, reading, panels)
             found.limits, found.diverged = _limits(claim, panels)
+        if claim.kind == "value" and claim.comparable != "value":
+            raise Absent("NOT_COMPARABLE", _not_comparable(claim, found.parts))
     except Absent as absent:
         found.absent = absent
         return found
@@ -119,6 +119,12 @@ def _examine(project, tier: str, claim: Claim, reading: Reading, statistics: _St
     p_values = [part.test.p for part in found.parts]
     found.p = found.p_holm = None if None in p_values else max(p_values)
     return found
+
+
+def _not_comparable(claim: Claim, parts: list[Part]) -> str:
+    """Both sides of a number that is not to be compared, for readers who do anyway."""
+    ours = ", ".join(f"{part.text} {part.test.value:.4g} (n = {part.test.n})" for part in parts)
+    return f"the paper's number is of another environment: paper {claim.paper_value}; here {ours}"
 
 
 def _limits(claim: Claim, panels: list[evidence.Panel]) -> tuple[list[str], int]:

@@ -39,11 +39,13 @@ def training_speed(entry: dict) -> float | None:
 
 
 def sizes(statistics: dict, task: str, curves: list[dict]) -> str:
-    """ "critic parameters: MF: 41,328 · MLP: 43,877" of the curves whose runs tell; empty when none does."""
+    """ "critic parameters: MF: 41,328 · MLP: 43,877" of the curves whose runs tell and whose critics are of the kinds
+    that are compared; empty when none is."""
     known = []
     for curve in curves:
-        size = count(covered(statistics, task, curve["label"]))
-        if size is not None:
+        entry = covered(statistics, task, curve["label"])
+        size = count(entry)
+        if size is not None and (entry.get("hyperparameters") or {}).get("critic") in CRITICS:
             known.append(f"{legend_name(curve)}: {size:,}".replace(" ", _FIXED))
     return f"critic parameters: {f'{_FIXED}· '.join(known)}" if known else ""
 

@@ -16,7 +16,8 @@ from reprise.analysis.ledger import Claim, Reading, Size
 
 
 class Absent(Exception):
-    """The statistics cannot speak to the reading: ``verdict`` is NOT_RUN or INVALID, the text says why."""
+    """The statistics cannot speak to the reading: ``verdict`` is NOT_RUN, INVALID, NOT_COMPARABLE or INCONCLUSIVE, the
+    text says why."""
 
     def __init__(self, verdict: str, reason: str):
         super().__init__(reason)
@@ -41,13 +42,14 @@ class Part:
 @dataclass(frozen=True)
 class Panel:
     """One panel of a figure's statistics, as a claim sees it. ``paired``: the seeds are games that all curves share;
-    ``sizes``: the critics' numbers of parameters, where the runs tell."""
+    ``top``: the highest mean final of all curves drawn; ``covered``: the coverage of each curve."""
 
     task: str
     curves: dict[str, dict]
     references: dict
     paired: bool
-    sizes: dict[str, int] = field(default_factory=dict)
+    top: float | None = None
+    covered: dict[str, dict] = field(default_factory=dict)
 
     def finals(self, name: str) -> dict[str, float]:
         """{seed: final}; of games, on the scale 0 (uniform policy) to 1 (optimum)."""
@@ -76,6 +78,10 @@ class Panel:
             # Where no optimum is known, a hand-written policy stands for what can be reached.
             top = "scripted" if "scripted" in self.references and "optimum" not in self.references else "optimum"
             return size.value * (self.level(top) - self.level("uniform"))
+        if size.unit == "range":
+            if self.top is None or self.top <= self.level("uniform"):
+                raise Absent("INCONCLUSIVE", f"no curve ends above the uniform policy on {self.task}")
+            return size.value * (self.top - self.level("uniform"))
         return size.value
 
     def samples(self, one: str, two: str, key: str = "final") -> tuple[list[float], list[float]]:
@@ -106,8 +112,9 @@ def panels(statistics: dict, reading: Reading, resolve: Callable[[str, str], str
             if curve["n"] == 0:
                 raise Absent("NOT_RUN", f"{name} has no run on {panel['task']}")
         paired = statistics["coverage"]["spec"]["kind"] == "games"
-        sizes = _sizes(statistics, panel["task"], curves)
-        found.append(Panel(panel["task"], curves, panel.get("references") or {}, paired, sizes))
+        covered = {name: _covered(statistics, panel["task"], curve["hash"]) for name, curve in curves.items()}
+        references = panel.get("references") or {}
+        found.append(Panel(panel["task"], curves, references, paired, _top(panel), covered))
     missing = set(reading.tasks) - {panel.task for panel in found}
     if missing or not found:
         raise Absent("NOT_RUN", f"{reading.figure} has no panel {', '.join(sorted(missing))} at this tier")
@@ -128,14 +135,16 @@ def _refused(statistics: dict, task: str, digest: str) -> list[str]:
     return [why for curve in curves if curve["panel"] == task and curve["hash"] == digest for why in curve["refused"]]
 
 
-def _sizes(statistics: dict, task: str, curves: dict[str, dict]) -> dict[str, int]:
-    """{name: critic parameters} of ``curves``, as far as their runs tell."""
-    described = {
-        each["hash"]: (each.get("described") or {}).get("critic_parameters")
-        for each in statistics["coverage"]["curves"]
-        if each["panel"] == task
-    }
-    return {name: size for name, curve in curves.items() if (size := described.get(curve["hash"])) is not None}
+def _covered(statistics: dict, task: str, digest: str) -> dict:
+    """The coverage of the curve with this hash; {} where there is none."""
+    curves = statistics["coverage"]["curves"]
+    return next((curve for curve in curves if curve["panel"] == task and curve["hash"] == digest), {})
+
+
+def _top(panel: dict) -> float | None:
+    """The highest mean final among the curves drawn in ``panel``."""
+    known = [[value for value in curve["final"].values() if value is not None] for curve in panel["curves"]]
+    return max((sum(values) / len(values) for values in known if values), default=None)
 
 
 def parts(claim: Claim, reading: Reading, found: list[Panel]) -> list[Part]:
@@ -143,7 +152,8 @@ def parts(claim: Claim, reading: Reading, found: list[Panel]) -> list[Part]:
     return [part for panel in found for part in _KINDS[claim.kind](claim, reading, panel)]
 
 
-def _pairs(reading: Reading) -> list[tuple[str, str]]:
+def pairs(reading: Reading) -> list[tuple[str, str]]:
+    """What a reading compares: (of `more`, of `less`)."""
     if reading.one_to_one:
         return list(zip(reading.more, reading.less, strict=True))
     return [(one, two) for one in reading.more for two in reading.less]
@@ -152,27 +162,27 @@ def _pairs(reading: Reading) -> list[tuple[str, str]]:
 def _ordering(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
     made, judged = [], claim.metric or "final"
     other = "final" if judged == "auc" else "auc"
-    for one, two in _pairs(reading):
+    for one, two in pairs(reading):
         a, b = panel.samples(one, two, judged)
         test = inference.paired(a, b) if panel.paired else inference.welch(a, b)
         others = [list(panel.values(name, other).values()) for name in (one, two)]
         beside = {"probability of improvement": inference.probability_of_improvement(a, b)}
         if all(others):
             beside[f"difference of {_SUMMARIES[other]}"] = inference.welch(*others)
-        text = f"{one} {_number(a)} vs {two} {_number(b)}" + (f" ({_SUMMARIES['auc']})" if judged == "auc" else "")
+        text = f"{one} {number(a)} vs {two} {number(b)}" + (f" ({_SUMMARIES['auc']})" if judged == "auc" else "")
         made.append(Part("above", text, test, 0.0, panel.size(claim.effect), beside=beside))
     return made
 
 
 def _variance(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
     size = claim.effect.value if claim.effect else 1.0
-    tests = [(one, two, inference.variance_ratio(*panel.samples(one, two))) for one, two in _pairs(reading)]
+    tests = [(one, two, inference.variance_ratio(*panel.samples(one, two))) for one, two in pairs(reading)]
     return [Part("above", f"spread of {one} vs {two}", test, 1.0, size) for one, two, test in tests]
 
 
 def _fluctuation(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
     size, made = claim.effect.value if claim.effect else 1.0, []
-    for one, two in _pairs(reading):
+    for one, two in pairs(reading):
         a, b = (list(panel.values(name, "fluctuation").values()) for name in (one, two))
         made.append(Part("above", f"fluctuation of {one} vs {two}", inference.log_ratio(a, b), 1.0, size))
     return made
@@ -185,23 +195,23 @@ def _speed(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
         return [curve["x"][-1] if value is None else value for value in curve["steps_to_90"].values()]
 
     made = []
-    for one, two in _pairs(reading):
+    for one, two in pairs(reading):
         fast, slow = steps(one), steps(two)
-        text = f"{two} {_number(slow)} vs {one} {_number(fast)} env steps to 90 %"
+        text = f"{two} {number(slow)} vs {one} {number(fast)} env steps to 90 %"
         made.append(Part("above", text, inference.welch(slow, fast)))
     return made
 
 
 def _equivalence(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
     margin, made = panel.size(claim.margin), []
-    pairs = list(combinations(reading.curves, 2))
-    for one, two in pairs:
+    every = list(combinations(reading.curves, 2))
+    for one, two in every:
         a, b = panel.samples(one, two)
         test = inference.equivalence(a, b, margin, pair=panel.paired)
         # The wider interval of Bonferroni: with many pairs one would leave the margin by chance.
-        wide = inference.welch(a, b, level=1 - 0.05 / len(pairs))
+        wide = inference.welch(a, b, level=1 - 0.05 / len(every))
         outside = wide.low is not None and (wide.low > margin or wide.high < -margin)
-        made.append(Part("within", f"{one} {_number(a)} vs {two} {_number(b)}", test, size=margin, outside=outside))
+        made.append(Part("within", f"{one} {number(a)} vs {two} {number(b)}", test, size=margin, outside=outside))
     return made
 
 
@@ -211,7 +221,7 @@ def _below_reference(claim: Claim, reading: Reading, panel: Panel) -> list[Part]
         a = list(panel.finals(name).values())
         level = panel.level(claim.reference)
         test = inference.one_sample([-value for value in a], -level, f"{claim.reference} minus mean")
-        text = f"{name} {_number(a)} vs {claim.reference} {level:.4g}"
+        text = f"{name} {number(a)} vs {claim.reference} {level:.4g}"
         made.append(Part("above", text, test, 0.0, panel.size(claim.effect)))
     return made
 
@@ -227,17 +237,23 @@ def _learned(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
         made.append(Part("above", f"{name} final vs first evaluation", inference.paired(*raw), 0.0, rise))
         level = panel.level("uniform")
         test = inference.one_sample(finals, level, "mean minus uniform policy")
-        made.append(Part("above", f"{name} {_number(finals)} vs uniform policy {level:.4g}", test, 0.0, size))
+        made.append(Part("above", f"{name} {number(finals)} vs uniform policy {level:.4g}", test, 0.0, size))
     return made
 
 
+def critic_parameters(panel: Panel, name: str) -> int:
+    """The critics' number of trainable parameters in one run of a curve; Absent where its runs do not tell."""
+    size = (panel.covered[name].get("described") or {}).get("critic_parameters")
+    if size is None:
+        raise Absent("INVALID", f"{panel.task}: the runs of {name} do not tell their critic's parameters")
+    return size
+
+
 def _equal_sizes(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
-    missing = set(reading.curves) - set(panel.sizes)
-    if missing:
-        raise Absent("INVALID", f"{panel.task}: the runs of {min(missing)} do not tell their critic's parameters")
-    ratio = max(panel.sizes.values()) / min(panel.sizes.values())
-    shown = ", ".join(f"{name} {size:,}" for name, size in panel.sizes.items())
-    test = Test("violations", float(ratio > 1 + claim.margin.value), None, None, len(panel.sizes), None)
+    sizes = {name: critic_parameters(panel, name) for name in reading.curves}
+    ratio = max(sizes.values()) / min(sizes.values())
+    shown = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+    test = Test("violations", float(ratio > 1 + claim.margin.value), None, None, len(sizes), None)
     return [Part("count", f"critic parameters on {panel.task}: {shown}, ratio {ratio:.3g}", test)]
 
 
@@ -249,7 +265,7 @@ def _trend(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
             raise Absent("INVALID", f"{name} on {panel.task} has no training metric '{claim.metric}'")
         groups.append([value for value in training[claim.metric]["final"].values() if value is not None])
     test = inference.trend(groups[::-1] if claim.trend == "falls" else groups)
-    shown = ", ".join(f"{name} {_number(group)}" for name, group in zip(reading.curves, groups, strict=True))
+    shown = ", ".join(f"{name} {number(group)}" for name, group in zip(reading.curves, groups, strict=True))
     return [Part("above", f"{claim.metric} {claim.trend}: {shown}", test)]
 
 
@@ -258,7 +274,9 @@ def _value(claim: Claim, reading: Reading, panel: Panel) -> list[Part]:
     for name in reading.curves:
         a = list(panel.finals(name).values())
         mean, low, high = inference.mean_interval(a)
-        made.append(Part("inside", name, Test("mean", mean, low, high, len(a), None), bounds=tuple(claim.interval)))
+        bounds = tuple(claim.interval) if claim.interval else None
+        text = f"{name} after {panel.curves[name]['x'][-1]:,} env steps"
+        made.append(Part("inside", text, Test("mean", mean, low, high, len(a), None), bounds=bounds))
     return made
 
 
@@ -297,7 +315,8 @@ def _holds(claim: Claim, result: dict) -> bool:
 _SUMMARIES = {"auc": "areas under the curve", "final": "finals"}
 
 
-def _number(values) -> str:
+def number(values) -> str:
+    """The mean of some values, for a sentence."""
     return f"{sum(values) / len(values):.4g}" if len(values) else "nothing"
 
 

@@ -131,12 +131,13 @@ def legend_text(label: str, curves: list[dict]) -> str:
     ``curves`` are the entries of this label, one per panel; panels that differ are given as a range.
     """
     counts = sorted({int(curve.get("n") or 0) for curve in curves})
-    expected = max(int(curve.get("n_expected") or curve.get("n") or 0) for curve in curves)
+    # Panels may expect different numbers of runs; "of" is said only where one lacks some.
+    short = [int(curve["n_expected"]) for curve in curves if int(curve.get("n_expected") or 0) > int(curve["n"] or 0)]
     n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
     text = f"n = {n}"
     diverged = max(how_many(curve.get("diverged")) for curve in curves)
-    if counts[0] < expected:
-        text += f" of {expected}"
+    if short:
+        text += f" of {max(short)}"
     if diverged:
         text += f", {diverged} diverged"
     return f"{label} ({text})"

@@ -90,6 +90,23 @@ def welch(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Test:
     return _from_error("difference of means", value, *_welch_terms(a, b), n, level)
 
 
+def contrast(groups: Sequence[Sequence[float]], weights: Sequence[float], name: str) -> Test:
+    """Weighted sum of the means of independent groups, without assuming equal variances (Welch-Satterthwaite).
+
+    Groups with weight 0 do not count.
+    """
+    used = [(np.asarray(g, dtype=float), w) for g, w in zip(groups, weights, strict=True) if w]
+    n, value = min(g.size for g, _ in used), float(sum(w * g.mean() for g, w in used))
+    if n < 2:
+        return Test(name, value, None, None, n, None)
+    terms = np.array([w**2 * g.var(ddof=1) / g.size for g, w in used])
+    total = float(terms.sum())
+    if total == 0:
+        return _from_error(name, value, 0.0, 1.0, n)
+    freedom = total**2 / float(sum(t**2 / (g.size - 1) for t, (g, _) in zip(terms, used, strict=True)))
+    return _from_error(name, value, math.sqrt(total), freedom, n)
+
+
 def one_sample(a: Sequence[float], reference: float, name: str = "mean minus reference") -> Test:
     """Mean of a minus a known number (Student t)."""
     a = np.asarray(a, dtype=float)

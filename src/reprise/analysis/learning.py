@@ -21,6 +21,7 @@ REFERENCES = {
     "nash": ("Nash level", (0, (1, 1.6))),
     "uniform": ("uniform", (0, (4, 1, 1, 1))),
     "scripted": ("scripted", (0, (5, 2))),
+    "idle": ("idle", (0, (1, 1.6))),
 }
 
 
@@ -47,7 +48,9 @@ def curves(statistics: dict):
             series.append(_series(panel["task"], curve))
         _references(axes, panel.get("references"), spec(statistics).get("references"))
         _steps_axis(axes, empty=not any(curve.get("x") for curve in found))
-        label(axes, statistics, first=i % columns == 0, title=_title(panel["task"], group) if titles else None)
+        _returns_axis(axes)
+        title = _title(panel["task"], group) if titles else ""
+        label(axes, statistics, first=i % columns == 0, title=title, size=sheet.title_size(title))
     for task in {panel["task"] for panel, group, _ in places if group}:
         # The groups of a task are there to be compared.
         beside = [axes for axes, (panel, _, _) in zip(sheet.axes, places, strict=False) if panel["task"] == task]
@@ -110,13 +113,13 @@ def _references(axes, references: dict | None, wanted: list[str] | None) -> None
         value = level.get("mean") if isinstance(level, dict) else level
         if value is not None and name in REFERENCES and (name in wanted if wanted is not None else name != "uniform"):
             found[name] = float(value)
-    highest = max(found.values(), default=0.0)
+    lowest, highest = min(found.values(), default=0.0), max(found.values(), default=0.0)
     for name, value in found.items():
         text, dashes = REFERENCES[name]
         above = value == highest
         axes.axhline(value, color=style.INK, linewidth=0.8, linestyle=dashes, zorder=1.5)
         axes.annotate(
-            f"{text} {value:.1f}",
+            f"{text} {value:,.0f}" if abs(value) >= 1000 else f"{text} {value:.1f}",
             (0, value),
             xycoords=("axes fraction", "data"),
             xytext=(3, 1.5 if above else -1.5),
@@ -129,6 +132,8 @@ def _references(axes, references: dict | None, wanted: list[str] | None) -> None
         )
     if found:
         low, high = axes.get_ylim()
+        if len(found) > 1:  # the name under the lowest line needs room, too
+            low = min(low, lowest - 0.1 * (max(high, highest) - lowest))
         axes.set_ylim(low, max(high, highest + 0.07 * (highest - low)))
 
 
@@ -144,11 +149,19 @@ def _steps_axis(axes, empty: bool) -> None:
         axes.text(0.5, 0.5, "no complete run", transform=axes.transAxes, ha="center", va="center", color=style.MUTED)
 
 
-def label(axes, statistics: dict, first: bool, title: str | None) -> None:
+def _returns_axis(axes) -> None:
+    """Five digits and more take the room of a panel's neighbour: "150k"."""
+    from matplotlib.ticker import FuncFormatter
+
+    if max(map(abs, axes.get_ylim())) >= 10_000:
+        axes.yaxis.set_major_formatter(FuncFormatter(style.si))
+
+
+def label(axes, statistics: dict, first: bool, title: str | None, size: float = style.TITLE) -> None:
     if first:
         axes.set_ylabel(METRICS.get(statistics["metric"], statistics["metric"].replace("_", " ")))
     if title:
-        axes.set_title(title, loc="left", pad=4)
+        axes.set_title(title, loc="left", pad=4, fontsize=size)
 
 
 def short(task: str) -> str:

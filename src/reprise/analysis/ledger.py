@@ -20,6 +20,8 @@ Kind = Literal[
     "spread",  # the largest minus the smallest final of `curves` is within `margin`
     "below_reference",  # each of `curves` ends below `reference`, by `effect`
     "learned",  # each of `curves` ends above its first evaluation and above the uniform policy, by `effect`
+    "gap",  # the lead of `more` over each of `less` grows with the number of agents, robot by robot
+    "costs",  # `more` needs more of `metric` (parameters, update time, memory) than each of `less`
     "sizes",  # the critics of `curves` have about the same number of parameters: largest / smallest <= 1 + `margin`
     "trend",  # the final of the training metric `metric` falls (or rises) along `curves`
     "value",  # the final of `curves` lies in `interval`
@@ -28,8 +30,10 @@ Kind = Literal[
     "identity",  # no violation of an equality was found
     "monotone",  # no decrease was found
 ]
-Protocol = Literal["shared", "tuned", "code", "theory"]
-COMPARED = ("ordering", "variance", "fluctuation", "speed")
+Protocol = Literal["shared", "tuned", "script", "code", "theory"]
+Flag = Literal["vacuous", "contradicted_by_own_plot", "contradicted_by_later_study", "ours", "unfair"]
+COMPARED = ("ordering", "variance", "fluctuation", "speed", "gap", "costs")
+COSTS = ("critic_parameters", "update_seconds", "peak_memory_mb")
 LISTED = ("equivalence", "spread", "below_reference", "learned", "sizes", "trend", "value")
 STUDIED = ("rate", "bound", "identity", "monotone")
 NEEDS = {
@@ -38,9 +42,9 @@ NEEDS = {
     "spread": ("margin",),
     "below_reference": ("reference",),
     "learned": ("effect",),
+    "costs": ("metric",),
     "sizes": ("margin",),
     "trend": ("metric", "trend"),
-    "value": ("interval",),
     "rate": ("metric", "interval"),
     "bound": ("metric",),
     "identity": ("metric",),
@@ -52,10 +56,12 @@ class Size(Strict):
     """A difference that matters: in return units, as a fraction of optimum minus uniform policy, or as a ratio.
 
     A task without a known optimum but with a scripted policy among its references takes that policy for the optimum.
+    ``range``: where there is neither, a fraction of the highest mean final among the panel's curves minus the uniform
+    policy.
     """
 
     value: Annotated[float, Field(ge=0)]
-    unit: Literal["return", "fraction", "ratio"]
+    unit: Literal["return", "fraction", "range", "ratio"]
     reason: Text
 
 
@@ -93,7 +99,7 @@ class Claim(Strict):
     interval: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     paper_value: str | float | int | None = None
     comparable: Literal["ordering", "value", "no"]
-    flags: list[Literal["vacuous", "contradicted_by_own_plot", "ours"]] = Field(default_factory=list)
+    flags: list[Flag] = Field(default_factory=list)
     note: Text | None = None
     readings: list[Reading] = Field(min_length=1)
 
@@ -102,6 +108,8 @@ class Claim(Strict):
         for key in NEEDS.get(self.kind, ()):
             if getattr(self, key) is None:
                 raise ValueError(f"{self.id}: a claim of kind '{self.kind}' needs '{key}'")
+        if self.kind == "value" and self.comparable == "value" and self.interval is None:
+            raise ValueError(f"{self.id}: a claim of kind 'value' that is comparable needs 'interval'")
         if len(self.readings) > 1 and not self.headline:
             raise ValueError(f"{self.id}: only a headline claim has several readings")
         for reading in self.readings:
@@ -117,6 +125,8 @@ def _check_reading(claim: Claim, reading: Reading) -> None:
         raise ValueError(f"{claim.id}: one_to_one: 'more' and 'less' must be equally long")
     if claim.kind == "ordering" and claim.metric not in (None, "final", "auc"):
         raise ValueError(f"{claim.id}: an ordering compares the metric 'final' or 'auc', not '{claim.metric}'")
+    if claim.kind == "costs" and claim.metric not in COSTS:
+        raise ValueError(f"{claim.id}: costs are {', '.join(COSTS)}, not '{claim.metric}'")
     if claim.kind in LISTED and (reading.more or reading.less or not listed):
         raise ValueError(f"{claim.id}: kind '{claim.kind}' needs 'curves'")
     if claim.kind in ("equivalence", "spread", "sizes", "trend") and len(reading.curves) < 2:

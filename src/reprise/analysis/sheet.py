@@ -43,7 +43,7 @@ class Sheet:
         self.legend_columns = self._columns(legend)
         title = textwrap.wrap(spec(statistics).get("title") or "", self._fits(8))
         foot = textwrap.wrap(footer(statistics), self._fits(5.2))
-        wide = (self.width - _LEFT - _RIGHT - (columns - 1) * between) / columns
+        wide = self._wide = (self.width - _LEFT - _RIGHT - (columns - 1) * between) / columns
         under = [textwrap.wrap(note, self._fits(5.2, wide + 0.3)) for note in notes or ()]
         stamp = textwrap.wrap(statistics.get("stamp") or "", self._fits(6))
         bottom = (
@@ -70,6 +70,10 @@ class Sheet:
         """Characters of ``size`` points that fit on a line of ``width`` inches, None: the sheet's (DejaVu's mean
         advance is about 0.57 em)."""
         return int(((width or self.width) - 0.16) * 72 / (0.57 * size))
+
+    def title_size(self, title: str) -> float:
+        """The size in points at which a panel's title ends before the next panel and the sheet's edge."""
+        return min(style.TITLE, (self._wide + _RIGHT - 0.05) * 72 / (0.57 * max(len(title), 1)))
 
     def _columns(self, legend: list[str]) -> int:
         longest = max((len(text) for text in legend), default=1)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 COLUMN, PAGE = 3.5, 7.0
+TITLE = 8  # points, over a panel
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INK, MUTED, GRID = "#222222", "#6b6b6b", "#e4e4e4"
 DASHES = (

@@ -51,6 +51,11 @@ class JointActorCritic(PolicyLearner):
         self.critic_optimiser = Adam(self.critic.parameters, hyper.critic_lr, hyper.adam_eps)
         self.value_norm = ValueNorm(self.runs, self.critics, hyper.value_norm_beta, hyper.value_norm, self.device)
 
+    def describe(self) -> dict[str, int]:
+        """Trainable numbers of one run's critics and of its policies."""
+        networks = {"critic_parameters": self.critic.parameters, "actor_parameters": self.actor.parameters}
+        return {name: sum(p[0].numel() for p in parameters.values()) for name, parameters in networks.items()}
+
     def rollout_length(self) -> int:
         """Steps per copy between updates; the episode limit unless the config says otherwise."""
         return self.hyper.rollout_length or self.spec.episode_limit

@@ -64,6 +64,9 @@ def _algorithm(project: Project, spec: schema.Algorithm, place: str) -> None:
         for environment, layer in variant.environments.items():
             project.environment(environment, f"{where}.environments")
             _overrides(layer, declared, "hyperparameter", f"{where}.environments.{environment}")
+        for environment, layer in variant.parameters.items():
+            found = project.environment(environment, f"{where}.parameters")
+            _overrides(layer, found.parameters, "parameter", f"{where}.parameters.{environment}")
         resolution.target(project, f"{spec.algorithm}@{name}", f"{where}.alias")
     for name, sweep in spec.sweeps.items():
         _sweep(spec, sweep, f"{place}: sweeps.{name}")

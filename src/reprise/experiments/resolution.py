@@ -1,7 +1,7 @@
 """From names to resolved configs: which values a cell trains with, where each comes from, and its hash.
 
 Merge order: hyperparameters < environments < tasks < the tier's own < variant or sweep `set` < variant `environments`
-< setting `set`.
+< setting `set`. An environment's parameters: its own < its tasks' < a variant's `parameters`.
 Names: `dpo`, `dpo@variant`, `dpo@setting` (one setting of a sweep) and `dpo@sweep` (all of its settings).
 An exact study is the cell of task `theory/<study>` and algorithm `exact`; its tier overrides its parameters.
 """
@@ -202,6 +202,8 @@ def _resolved(project: Project, task: str, found: Target, tier: str) -> Cell:
     declared = environment.declared(entry)
     parameters: Merged = {key: (each.value, each.source) for key, each in declared.items()}
     _overlay(parameters, entry.parameters, declared)
+    if found.variant:
+        _overlay(parameters, spec.variants[found.variant].parameters.get(environment.environment, {}), declared)
     hyper = _hyperparameters(spec, environment.environment, task, found, project.tier(tier))
     budget = _budget(project, task, tier)
     config = {

@@ -99,19 +99,26 @@ class Environment(Strict):
 
 
 class Variant(Strict):
-    """One named departure from the algorithm, or another name (`alias`) for a variant that exists."""
+    """One named departure from the algorithm, or another name (`alias`) for a variant that exists.
+
+    ``parameters``: {environment: overrides} of the environment's own parameters, where a variant is an algorithm that
+    sees something else (a baseline that its authors ran on other observations).
+    """
 
     label: Text
     description: Text
     set: Overrides = {}
     alias: str | None = None
     environments: dict[str, Overrides] = {}
+    parameters: dict[str, Overrides] = {}
     color: Colour | None = None
 
     @model_validator(mode="after")
     def _checked(self) -> Variant:
-        if self.alias is not None and (self.set or self.environments):
-            raise ValueError("an alias takes everything from its target: no 'set', no 'environments' beside it")
+        if self.alias is not None and (self.set or self.environments or self.parameters):
+            raise ValueError(
+                "an alias takes everything from its target: no 'set', 'environments' or 'parameters' beside it"
+            )
         return self
 
 
@@ -255,7 +262,7 @@ class FigureSpec(Strict):
     curves: Curves
     metric: Literal["expected_return", "return", "success"]
     training_metrics: Annotated[list[Name], AfterValidator(_unique)] = []
-    references: Annotated[list[Literal["optimum", "nash", "uniform", "scripted"]], AfterValidator(_unique)] = []
+    references: Annotated[list[Literal["optimum", "nash", "uniform", "scripted", "idle"]], AfterValidator(_unique)] = []
     columns: Count = 1
     tiers: dict[TierName, FigureTier] = {}
 
