@@ -4,7 +4,8 @@
 
 Parts: ``update`` (DPO, IPPO, HAPPO, HATRPO, MAPPO on random data: three agents, observations of 20 numbers, states of
 17, two joints per agent, networks in-128-128-out, 4,000 steps per update), ``chunks`` (runs that learn together on a
-processor), ``profile`` (operator by operator). One thread; the environment is not in here.
+processor), ``profile`` (operator by operator), ``off_policy`` (IDDPG and MADDPG with the environment, whose steps are
+then in the numbers). One thread; elsewhere the environment is not in here.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from reprise.blocks import joint_actor_critic
 from reprise.blocks.rollout import Rollout
 from reprise.environments.protocol import Box, Spec
 from reprise.experiments import config, evaluation, resolution
+from reprise.experiments.rollouts import Collector
 
 TASK, DEVICE = "mamujoco/HalfCheetah-3x2", torch.device("cpu")
 AGENTS, OBSERVATION, STATE, JOINTS = 3, 20, 17, 2
@@ -108,7 +110,44 @@ def profile(_seconds: float) -> str:
     return "\n\n".join(parts)
 
 
-PARTS = {"update": updates, "chunks": chunks, "profile": profile}
+def off_policy(seconds: float) -> str:
+    """IDDPG and MADDPG on the environment, one run, batches of 1,000: all of it, and gradient steps alone."""
+    rows = []
+    for algorithm in ("iddpg", "maddpg_individual"):
+        for width, steps in ((128, 50), (128, 10), (256, 50), (256, 10)):
+            sizes = {"width": width, "actor_width": width, "actor_updates": steps, "critic_updates": steps}
+            made = make(algorithm, 1, 10, warmup=0, batch=1000, **sizes)
+            cell = resolution.resolve(config.load(ROOT), TASK, algorithm, "quick").config
+            environment = evaluation.make_environment(cell, [0], 10, DEVICE, "environment")
+            collector = Collector(environment, made, made.rollout_length(), 10)
+            while len(made.replay) < 5_000:
+                made.replay.insert(collector.collect())
+            whole = cost(lambda made=made, collector=collector: made.update(collector.collect()), seconds)
+            gradient = cost(made._learn, seconds)
+            bare = products(made._learn)
+            share = cost(lambda bare=bare: [torch.bmm(a, b, out=out) for a, b, out in bare], seconds).cpu / gradient.cpu
+            rows.append([algorithm, width, 500 // steps, 500 / whole.cpu, 1000 * gradient.cpu, f"{100 * share:.0f} %"])
+    names = ["algorithm", "width", "env steps per gradient step", "env steps/CPU-s", "gradient step, CPU-ms"]
+    return table([*names, "of it bare products"], rows)
+
+
+def products(call) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Factors and results of the batched products that ``call`` makes."""
+    made, real = [], torch.bmm
+
+    def recorded(a, b, *, out):
+        made.append((a, b, out))
+        return real(a, b, out=out)
+
+    torch.bmm = recorded
+    try:
+        call()
+    finally:
+        torch.bmm = real
+    return made
+
+
+PARTS = {"update": updates, "chunks": chunks, "profile": profile, "off_policy": off_policy}
 
 
 def main() -> None:

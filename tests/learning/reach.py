@@ -63,11 +63,19 @@ class Reach:
         return Transition(seen, after, self.state, state, reward, ended & False, ended, None, None)
 
 
-class ReachPlay:
-    """One cohort on Reach: ``update()`` trains, ``returns()`` are those of the greedy policies, [R]."""
+# Of algorithms that learn from a replay: 1 gradient step per 15 env steps; episodes of 15 steps need no far future.
+OFF_POLICY = {"rollout_length": LIMIT, "warmup": 600, "batch": 100, "width": 64, "actor_width": 64, "n_step": 1}
+OFF_POLICY |= {"critic_updates": 16, "actor_updates": 16, "tau": 0.02, "lr": 1e-3, "critic_lr": 1e-3}
 
-    def __init__(self, cls, algorithm: str, seeds, **changes):
-        values = hyperparameters(algorithm)
+
+class ReachPlay:
+    """One cohort on Reach: ``update()`` trains, ``returns()`` are those of the greedy policies, [R].
+
+    The values are those of the config for the task ``like``, with ``changes``.
+    """
+
+    def __init__(self, cls, algorithm: str, seeds, like: str = "stochastic_game/s5n2a3", **changes):
+        values = hyperparameters(algorithm, like)
         small = {"hidden": 32, "copies": 16, "rollout_length": 4 * LIMIT, "epochs": 8, "critic_epochs": 8, "gamma": 0.9}
         values |= {k: v for k, v in small.items() if k in values} | changes
         copies = values["copies"]

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from play import Play, project
-from reach import ReachPlay
+from reach import OFF_POLICY, ReachPlay
 
 from reprise.algorithms.dpo import DPO
 from reprise.algorithms.happo import HAPPO
 from reprise.algorithms.hatrpo import HATRPO
+from reprise.algorithms.iddpg import IDDPG
 from reprise.algorithms.ippo import IPPO
+from reprise.algorithms.maddpg_individual import IndividualMADDPG
 from reprise.algorithms.mappo import MAPPO
 
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -51,8 +53,14 @@ CELLS = {
     "reach happo": 1e-2,
     "reach hatrpo": 1e-2,
     "reach mappo@own_critic": 1e-2,
+    "reach iddpg": 1e-2,
+    "reach maddpg_individual": 1e-2,
 }
-REACH = {"dpo": DPO, "ippo": IPPO, "happo": HAPPO, "hatrpo": HATRPO, "mappo": MAPPO}
+REACH = {
+    "dpo": DPO, "ippo": IPPO, "happo": HAPPO, "hatrpo": HATRPO, "mappo": MAPPO, "iddpg": IDDPG,
+    "maddpg_individual": IndividualMADDPG,
+}  # fmt: skip
+REPLAYED = OFF_POLICY | {"like": "mamujoco/HalfCheetah-3x2", "warmup": 240, "n_step": 3, "width": 16}
 TEAM = {"critic_parameters": 0, "width": 16, "actor_width": 16}
 WEIGHTS = {"maddpg": TEAM | {"batch": 64, "lr_decay": False}, "mfppo": TEAM | {"copies": 4}}
 TINY = "stochastic_game/s5n2a3"  # the task of a name without one
@@ -64,7 +72,8 @@ def measure(name: str, cache: Path) -> dict:
     small = {"batch_episodes": 2} if algorithm.startswith("iql") else {}
     small = {"rollout_length": 40} if algorithm.startswith(("ha", "mappo")) else small
     if task == "reach":
-        play = ReachPlay(REACH[algorithm.partition("@")[0]], algorithm, [0, 1], hidden=16)
+        small = REPLAYED if algorithm in ("iddpg", "maddpg_individual") else {"hidden": 16}
+        play = ReachPlay(REACH[algorithm.partition("@")[0]], algorithm, [0, 1], **small)
         metrics = play.train(3 * play.steps_per_update)
         versions = [project().algorithms[algorithm.partition("@")[0]].version]
     else:

@@ -29,11 +29,11 @@ def project() -> config.Project:
     return config.load(Path(__file__).parents[2])
 
 
-def hyperparameters(algorithm: str, **changes) -> dict:
-    """The repository's values of an algorithm or variant, with changes."""
+def hyperparameters(algorithm: str, task: str = "stochastic_game/s5n2a3", **changes) -> dict:
+    """The repository's values of an algorithm or variant for ``task``, with changes."""
     from reprise.experiments.resolution import resolve
 
-    cell = resolve(project(), "stochastic_game/s5n2a3", algorithm, "smoke")
+    cell = resolve(project(), task, algorithm, "smoke")
     values = dict(cell.config["algorithm"]["hyperparameters"])
     assert set(changes) <= set(values), "a change must name a declared hyperparameter"
     return values | {"hidden": 16} | changes

@@ -6,20 +6,17 @@ step is the state, from which ``spec.observe`` makes the observations again, exa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 
+from reprise.blocks.ring import Ring
 from reprise.blocks.rollout import Rollout
 from reprise.blocks.streams import Streams
 from reprise.errors import RepriseError
 
-Tensors = dict[str, torch.Tensor]
-
-# Episodes of one archive. The ring has room for one more than it holds, so that what it overwrites is never needed.
+# Episodes of one archive, and those whose memory is asked for at once.
 BLOCK = 64
-# Episodes whose memory is asked for at once (whole blocks); the system commits it as it is written to.
 SEGMENT = 64 * BLOCK
 
 
@@ -37,24 +34,12 @@ class Sample(NamedTuple):
     next_observations: torch.Tensor | None
 
 
-class Place(NamedTuple):
-    """Samples in one segment: of ``run``, the ``sample``-th of its draw, at the ``slot``-th episode of the segment."""
-
-    segment: Tensors
-    run: torch.Tensor
-    sample: torch.Tensor
-    slot: torch.Tensor
-
-
-class StateReplay:
+class StateReplay(Ring):
     """The last episodes of each of R runs, ``spec.episode_limit`` = T steps each, ``len()`` transitions per run.
 
     A run's share of one episode: the entries of the state that move, float32 [T + 1, S - K]; the K constant ones once;
     actions float16 [T, N, A], which must have been rounded to that before they were executed; reward and terminated
     [T]. Transitions are drawn uniformly with replacement, by the run's own stream.
-
-    Episodes are counted from the first ever inserted. Each BLOCK of them is an archive that never changes once it is
-    full (``archives``), so that a checkpoint writes only what is new; ``state_dict`` has the counters and the rest.
 
     Args:
         streams: the cohort's streams. capacity: transitions per run, rounded up to whole episodes.
@@ -68,30 +53,19 @@ class StateReplay:
         if spec.observe is None or hasattr(spec.actions, "n"):
             need = "vector actions, and observations that are a function of the state (spec.observe)"
             raise RepriseError(f"task {spec.name}: the replay of states needs {need}")
-        self.streams, self.steps, self.observe = streams, spec.episode_limit, spec.observe
-        self.capacity = -(-capacity // self.steps)
-        self.slots = (-(-self.capacity // BLOCK) + 1) * BLOCK
+        self.steps, self.observe = spec.episode_limit, spec.observe
         moving, actions = spec.state_size - spec.state_constant, (self.steps, spec.agents, spec.actions.size)
-        self.layout = {
+        layout = {
             "moving": ((self.steps + 1, moving), torch.float32),
             "constant": ((spec.state_constant,), torch.float32),
             "actions": (actions, torch.float16),
             "reward": ((self.steps,), torch.float32),
             "terminated": ((self.steps,), torch.bool),
         }
-        self.inserted = 0  # episodes ever, per run
-        self.draws = 0
-        self._segments: dict[int, Tensors] = {}
-
-    @property
-    def held(self) -> int:
-        """Episodes per run that samples come from."""
-        return min(self.inserted, self.capacity)
+        super().__init__(streams, -(-capacity // self.steps), layout, BLOCK, SEGMENT)
 
     def __len__(self) -> int:
         return self.held * self.steps
-
-    # ---- in and out -------------------------------------------------------------------------------------------
 
     def insert(self, rollout: Rollout) -> None:
         """Add the episodes of a rollout that was collected with its states, all of them whole.
@@ -114,8 +88,7 @@ class StateReplay:
             "reward": self._episodes(rollout.reward),
             "terminated": self._episodes(rollout.terminated),
         }
-        self._put(self.inserted, episodes)
-        self.inserted += states.shape[1]
+        self.append(episodes)
 
     def _episodes(self, x: torch.Tensor) -> torch.Tensor:
         """[k*T, R*C, ...] -> [R, k*C, T, ...], in order of time."""
@@ -124,96 +97,18 @@ class StateReplay:
 
     def sample(self, count: int, following: bool = True) -> Sample:
         """``count`` transitions of each run; without their ``next_observations`` if not ``following``."""
-        drawn = self.streams.integers("replay", self.draws, len(self), (count,))
-        self.draws += 1
+        drawn = self.draw(count, len(self))
         episode, step = drawn.div(self.steps, rounding_mode="floor"), drawn % self.steps
-        places = self._places((self.inserted - self.held + episode) % self.slots)
-        constant = self._gather("constant", places)
+        places = self.places(episode)
+        constant = self.gather("constant", places)
 
         def observations(at: torch.Tensor) -> torch.Tensor:
-            return self.observe(torch.cat([self._gather("moving", places, at), constant], -1))
+            return self.observe(torch.cat([self.gather("moving", places, at), constant], -1))
 
         return Sample(
             observations=observations(step),
-            actions=self._gather("actions", places, step).float(),
-            reward=self._gather("reward", places, step),
-            terminated=self._gather("terminated", places, step),
+            actions=self.gather("actions", places, step).float(),
+            reward=self.gather("reward", places, step),
+            terminated=self.gather("terminated", places, step),
             next_observations=observations(step + 1) if following else None,
         )
-
-    def _places(self, slot: torch.Tensor) -> list[Place]:
-        """Where each run's slots [R, M] lie: a place per segment that has any."""
-        part = slot.div(SEGMENT, rounding_mode="floor")
-        found = []
-        for number, segment in self._segments.items():
-            run, sample = (part == number).nonzero(as_tuple=True)
-            if len(run):
-                found.append(Place(segment, run, sample, slot[run, sample] % SEGMENT))
-        return found
-
-    def _gather(self, name: str, places: list[Place], step: torch.Tensor | None = None) -> torch.Tensor:
-        """A field at ``places``, and at ``step`` [R, M] where its episodes have steps: [R, M, ...]."""
-        shape, dtype = self.layout[name]
-        samples = sum(len(place.run) for place in places) // len(self.streams.seeds)
-        entry = shape if step is None else shape[1:]
-        found = torch.empty((len(self.streams.seeds), samples, *entry), dtype=dtype, device=self.streams.device)
-        for segment, run, sample, slot in places:
-            at = (run, slot) if step is None else (run, slot, step[run, sample])
-            found[run, sample] = segment[name][at]
-        return found
-
-    def _put(self, first: int, episodes: Tensors) -> None:
-        """Write episodes ``first``, ``first`` + 1, ... [R, E, ...] into their slots."""
-        count, done = episodes["reward"].shape[1], 0
-        while done < count:
-            slot = (first + done) % self.slots
-            number, offset = divmod(slot, SEGMENT)
-            segment = self._segment(number)
-            size = min(count - done, SEGMENT - offset, self.slots - slot)
-            for name, tensor in episodes.items():
-                segment[name][:, offset : offset + size] = tensor[:, done : done + size]
-            done += size
-
-    def _segment(self, number: int) -> Tensors:
-        """The tensors [R, SEGMENT or what is left of the ring, ...] of a segment, there from its first episode on."""
-        if number not in self._segments:
-            size = min(SEGMENT, self.slots - number * SEGMENT)
-            self._segments[number] = {
-                name: torch.empty((len(self.streams.seeds), size, *shape), dtype=dtype, device=self.streams.device)
-                for name, (shape, dtype) in self.layout.items()
-            }
-        return self._segments[number]
-
-    # ---- state ------------------------------------------------------------------------------------------------
-
-    def _block(self, first: int, count: int) -> Tensors:
-        """Views of ``count`` episodes from number ``first`` on, all in one block."""
-        number, offset = divmod(first % self.slots, SEGMENT)
-        return {name: field[:, offset : offset + count] for name, field in self._segments[number].items()}
-
-    def archives(self) -> dict[str, Callable[[], Tensors]]:
-        """The full blocks that hold an episode still in the ring: {name: how to get its tensors}.
-
-        A name stands for the same numbers for ever.
-        """
-        first, end = (self.inserted - self.held) // BLOCK, self.inserted // BLOCK
-        return {f"replay-{block:08d}": lambda at=block: self._block(at * BLOCK, BLOCK) for block in range(first, end)}
-
-    def load_archive(self, name: str, tensors: Tensors) -> None:
-        """Take up one of the ``archives``."""
-        self._put(int(name.removeprefix("replay-")) * BLOCK, tensors)
-
-    def state_dict(self) -> Tensors:
-        """Counters, and the episodes that no archive holds yet."""
-        counters = {"replay.inserted": torch.tensor(self.inserted), "replay.draws": torch.tensor(self.draws)}
-        rest = self.inserted % BLOCK
-        tail = self._block(self.inserted - rest, rest) if rest else {}
-        return counters | {f"replay.{name}": tensor for name, tensor in tail.items()}
-
-    def load_state_dict(self, state: Tensors) -> None:
-        """Restore from ``state_dict``; ``load_archive`` brings the rest."""
-        self.inserted, self.draws = int(state["replay.inserted"]), int(state["replay.draws"])
-        self._segments = {}
-        rest = self.inserted % BLOCK
-        if rest:
-            self._put(self.inserted - rest, {name: state[f"replay.{name}"] for name in self.layout})

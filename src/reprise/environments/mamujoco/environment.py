@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from reprise.blocks.streams import Streams
 from reprise.environments.mamujoco import references, robots
 from reprise.environments.mamujoco.engine import Engine
 from reprise.environments.mamujoco.partitions import actuators
-from reprise.environments.mamujoco.views import FullState, Local
+from reprise.environments.mamujoco.views import FullState, Local, observe
 from reprise.environments.protocol import Box, Spec, Transition
 from reprise.errors import unknown
 
@@ -83,6 +84,7 @@ class MultiAgentMujoco:
             backend=f"mujoco {mujoco.__version__}",
             exact=False,
             return_bounds=(-math.inf, math.inf),
+            observe=partial(observe, self.view) if isinstance(self.view, FullState) else None,
         )
         low, high = self.robot.model.actuator_ctrlrange.T
         self._middle, self._half = (low + high) / 2.0, (high - low) / 2.0
@@ -118,9 +120,9 @@ class MultiAgentMujoco:
 
     def _observe(self, features: np.ndarray) -> tuple[Tensor, Tensor]:
         """Observations [b, N, O] and states [b, S] of some rows."""
-        state = self.robot.state(features)
+        state = self.robot.state(features).astype(np.float32)
         observations = torch.from_numpy(self.view(features, state))
-        return observations.to(self.device), torch.from_numpy(state).to(self.device, torch.float32)
+        return observations.to(self.device), torch.from_numpy(state).to(self.device)
 
     def controls(self, actions: Tensor) -> np.ndarray:
         """What the actuators are asked for, float64 [B, U], by actions [B, N, k]."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from reprise.environments.mamujoco.graph import by_distance, touching
 from reprise.environments.mamujoco.robots import Robot
@@ -23,10 +25,15 @@ class FullState:
         self._number = np.eye(agents)
 
     def __call__(self, features: np.ndarray, state: np.ndarray) -> np.ndarray:
-        """Observations float32 [B, N, O] of features [B, F], of which ``state`` float64 [B, S] is what there is to see.
+        """Observations float32 [B, N, O] of features [B, F] that show the ``state`` float32 [B, S]."""
+        return self.of_state(state)
+
+    def of_state(self, state: np.ndarray) -> np.ndarray:
+        """Observations float32 [B, N, O] of states float32 [B, S]; those of a state do not depend on the other rows.
 
         The numbers of all agents have the same mean and deviation, those of [state, 1, 0, ..].
         """
+        state = state.astype(np.float64)
         rows, size = state.shape
         seen = np.empty((rows, self.agents, self.size), dtype=np.float32)
         mean = ((state.sum(1) + 1.0) / self.size)[:, None]
@@ -37,6 +44,12 @@ class FullState:
         seen[:, :, :size] = (centred * scale)[:, None]
         seen[:, :, size:] = (self._number - mean[:, None]) * scale[:, None]
         return seen
+
+
+def observe(view: FullState, states: Tensor) -> Tensor:
+    """``spec.observe``: observations float32 [..., N, O] of states float32 [..., S], on their device."""
+    seen = torch.from_numpy(view.of_state(states.reshape(-1, states.shape[-1]).cpu().numpy()))
+    return seen.view(*states.shape[:-1], *seen.shape[1:]).to(states.device)
 
 
 class Local:
