@@ -141,10 +141,10 @@ def test_a_strip_shows_each_row_from_its_start_to_its_end():
         figure = robot.still(slide(steps=8, short=6))
     rows = [axes for axes in figure.axes if axes.images]
     assert [axes.get_ylabel() for axes in rows if axes.get_ylabel()] == [
-        "after 1k env steps\nreturn 16.00",
         "before training\nreturn 0.00",
+        "after 1k env steps\nreturn 16.00",
     ]
-    moments = [f"{t:.2f} s, {2 * t:.2f} m" for t in (0, 1, 2, 3, 4)] + [f"{t:.2f} s, 0.00 m" for t in (0, 0.5, 1)]
+    moments = [f"{t:.2f} s, 0.00 m" for t in (0, 0.5, 1)] + [f"{t:.2f} s, {2 * t:.2f} m" for t in (0, 1, 2, 3, 4)]
     assert [axes.get_title() for axes in rows] == moments
     assert all(axes.images[0].get_array().shape == (282, 282, 3) for axes in rows)
 

@@ -46,7 +46,7 @@ def still(replay: Replay):
     shown = body.episodes, headings(replay), body.ways
     pixels = round(size * matplotlib.rcParams["savefig.dpi"])
     with Renderer(body.model, pixels, pixels) as renderer:
-        for row, (episode, heading, way) in enumerate(reversed(list(zip(*shown, strict=True)))):
+        for row, (episode, heading, way) in enumerate(zip(*shown, strict=True)):
             top = 0.5 + row * (size + 0.22)
             for column, step in enumerate(np.unique(np.linspace(0, episode.steps, MOMENTS).round().astype(int))):
                 axes = sheet.axes(left + column * (size + gap), top, size, size)
