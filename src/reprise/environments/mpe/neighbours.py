@@ -18,6 +18,9 @@ from torch import Tensor
 INDEX_BITS = 10
 MOST_POINTS = 1 << INDEX_BITS
 INDEX = MOST_POINTS - 1
+# Added to each square: changes none but those of points on one spot, whose keys would otherwise be subnormal numbers,
+# which training lets the processor take for 0.
+TINY = 2.0**-1000
 # Rows are filled up to a multiple of this, so that every operation is made of whole vectors: a processor rounds what is
 # left over in another way, and what a row gives would depend on where it stands.
 WIDTH = 32
@@ -91,7 +94,7 @@ def nearest(
 
 def number_keys(squares: Tensor, numbers: Tensor) -> Tensor:
     """Make keys of ``squares`` and ``numbers``, int64, in place."""
-    squares.view(torch.int64).bitwise_and_(~INDEX).bitwise_or_(numbers)
+    squares.add_(TINY).view(torch.int64).bitwise_and_(~INDEX).bitwise_or_(numbers)
     return squares
 
 
