@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -288,6 +289,13 @@ def test_a_tier_without_the_run_has_no_replay(project, tmp_path):
     path.write_text(path.read_text().replace('"2-3"', '"2"'))
     other = config.load(tmp_path)
     assert replay.declared(other, grid.build(other, "smoke")) == {}
+
+
+def test_a_figure_made_on_request_has_no_replay(project):
+    made = grid.build(project, "smoke")
+    assert replay.declared(project, made)
+    figures = {name: dataclasses.replace(figure, on_request=True) for name, figure in made.figures.items()}
+    assert replay.declared(project, dataclasses.replace(made, figures=figures)) == {}
 
 
 def test_the_repository_declares_a_replay_per_tier():

@@ -218,14 +218,14 @@ def key(paper: str, task: str) -> str:
 
 
 def declared(project: Project, made: Grid) -> dict[str, Declared]:
-    """The replays of all papers whose run the grid ``made`` has, by key; a tier without that run has no such replay."""
+    """The replays of all papers that are runs of ``made``'s standing figures, by key; others would have to be trained."""
     from reprise.experiments import resolution
 
     found = {}
     for paper, page in project.papers.items():
         for wanted in page.replays:
             cell = resolution.resolve(project, wanted.task, wanted.algorithm, made.tier)
-            for curve in (curve for figure in made.figures.values() for curve in figure.curves):
+            for curve in (curve for name in made.standing for curve in made.figures[name].curves):
                 if curve.cell == cell and wanted.seed in curve.seeds:
                     cohort = next(each for each in made.cohorts_for(curve) if wanted.seed in each.seeds)
                     name = key(paper, wanted.task)
