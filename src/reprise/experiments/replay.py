@@ -218,7 +218,7 @@ def key(paper: str, task: str) -> str:
 
 
 def declared(project: Project, made: Grid) -> dict[str, Declared]:
-    """The replays of all papers that are runs of ``made``'s standing figures, by key; others would have to be trained."""
+    """The replays of all papers that are runs of standing figures of ``made``, by key; others would need training."""
     from reprise.experiments import resolution
 
     found = {}
