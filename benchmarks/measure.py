@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import subprocess
@@ -100,3 +101,22 @@ def machine() -> str:
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {processor['cpu']}, {processor['cores']} cores, "
         f"{processor['memory_gb']} GB; python {platform.python_version()}, {versions}; load average {load}"
     )
+
+
+def run_parts(parts: dict[str, Callable[[float], str]], description: str, seconds: float, about: str = "") -> None:
+    """The command line of a benchmark made of parts: each gets the seconds of one measurement and returns markdown."""
+    import torch
+
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(parts)} (all)")
+    parser.add_argument("--seconds", type=float, default=seconds, help="length of one measurement")
+    options = parser.parse_args()
+    unknown = set(options.parts) - parts.keys()
+    if unknown:
+        parser.error(f"unknown part {', '.join(sorted(unknown))}; parts: {', '.join(parts)}")
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # as training does
+    print(machine(), flush=True)
+    for name in options.parts or parts:
+        print(f"\n### {name}{about}\n\n{parts[name](options.seconds)}", flush=True)
+    print(f"\n{machine()}")

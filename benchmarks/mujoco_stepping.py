@@ -10,7 +10,6 @@ gymnasium's vector environment and gymnasium-robotics' mamujoco_v1, in turn), ``
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from importlib.util import find_spec
 import mujoco
 import numpy as np
 import torch
-from measure import ROOT, cost, machine, table
+from measure import ROOT, cost, run_parts, table
 
 from reprise.environments.mamujoco.environment import MultiAgentMujoco
 from reprise.experiments import config
@@ -246,22 +245,5 @@ def threads(seconds: float) -> str:
 
 PARTS = {"batch": batch, "tasks": tasks, "peers": peers, "parts": parts, "threads": threads}
 
-
-def main() -> None:
-    """Measure the parts asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="for each number")
-    options = parser.parse_args()
-    unknown = set(options.parts) - PARTS.keys()
-    if unknown:
-        parser.error(f"unknown part {', '.join(sorted(unknown))}; parts: {', '.join(PARTS)}")
-    torch.set_num_threads(1)
-    print(machine(), flush=True)
-    for name in options.parts or PARTS:
-        print(f"\n### {name}\n\n{PARTS[name](options.seconds)}", flush=True)
-    print(f"\n{machine()}")
-
-
 if __name__ == "__main__":
-    main()
+    run_parts(PARTS, __doc__, 2.0)

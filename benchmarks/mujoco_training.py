@@ -10,10 +10,8 @@ then in the numbers). One thread; elsewhere the environment is not in here.
 
 from __future__ import annotations
 
-import argparse
-
 import torch
-from measure import ROOT, cost, machine, table
+from measure import ROOT, cost, run_parts, table
 
 from reprise.blocks import joint_actor_critic
 from reprise.blocks.rollout import Rollout
@@ -149,23 +147,5 @@ def products(call) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
 
 PARTS = {"update": updates, "chunks": chunks, "profile": profile, "off_policy": off_policy}
 
-
-def main() -> None:
-    """Measure the parts asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of one measurement")
-    options = parser.parse_args()
-    unknown = set(options.parts) - PARTS.keys()
-    if unknown:
-        parser.error(f"unknown part {', '.join(sorted(unknown))}; parts: {', '.join(PARTS)}")
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    print(machine(), flush=True)
-    for name in options.parts or PARTS:
-        print(f"\n### {name}\n\n{PARTS[name](options.seconds)}", flush=True)
-    print(f"\n{machine()}")
-
-
 if __name__ == "__main__":
-    main()
+    run_parts(PARTS, __doc__, 4.0)
