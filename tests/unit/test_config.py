@@ -194,3 +194,15 @@ def test_loading_and_resolving_import_nothing_heavy(root):
         "print([m for m in ('torch', 'pandas', 'scipy', 'matplotlib', 'numpy') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_weights_of_choices_are_not_vectors(repository_root):
+    """MADDPG for teams acts by weights, on particles; that of robots by vectors: neither is offered the other's tasks."""
+    real = config.load(repository_root)
+    for task, algorithm, able in (
+        ("mamujoco/HalfCheetah-3x2", "maddpg", "maddpg_individual"),
+        ("mpe/cooperative_navigation-n15", "maddpg_individual", "maddpg, mfppo"),
+    ):
+        with pytest.raises(RepriseError, match=f"algorithms for it: .*{able}") as error:
+            config.resolve(real, task=task, algorithm=algorithm, tier="smoke")
+        assert algorithm not in str(error.value).partition("algorithms for it: ")[2].split(", ")

@@ -20,7 +20,7 @@ from reprise.experiments import kinds, seeds
 
 Device = Literal["auto", "cpu", "cuda"]
 TierName = Literal["smoke", "quick", "paper"]
-Actions = Literal["discrete", "continuous"]
+Actions = Literal["discrete", "continuous", "simplex"]  # a choice; a vector; weights of choices, which sum to 1
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # names of files: environments, algorithms, papers
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
