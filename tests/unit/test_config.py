@@ -197,7 +197,7 @@ def test_loading_and_resolving_import_nothing_heavy(root):
 
 
 def test_weights_of_choices_are_not_vectors(repository_root):
-    """MADDPG for teams acts by weights, on particles; that of robots by vectors: neither is offered the other's tasks."""
+    """Teams on particles act by weights, robots by vectors: neither is offered the other's algorithms."""
     real = config.load(repository_root)
     for task, algorithm, able in (
         ("mamujoco/HalfCheetah-3x2", "maddpg", "maddpg_individual"),
