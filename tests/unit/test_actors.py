@@ -62,7 +62,7 @@ def test_the_local_actor_is_one_network_for_all_agents():
 
 def test_the_central_actor_sees_every_agent():
     actor = make_actor("central", Streams([0]), "actor", N, O, A, H)
-    observations = torch.randn(1, 1, N, O)
+    observations = torch.randn(1, 32, N, O, generator=torch.Generator().manual_seed(0))  # one alone may meet dead units
     changed = observations.clone()
     changed[:, :, 3] += 1.0
     before, after = (actor.heads(actor.parameters, x)[0] for x in (observations, changed))
